@@ -1,0 +1,1 @@
+//! The broker: certificate authority, decisions, relay, join, release.

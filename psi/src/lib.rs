@@ -1,0 +1,1 @@
+//! Private matching: identifier normalisation, mutual tokens, sealed rows.
