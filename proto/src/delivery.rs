@@ -1,0 +1,271 @@
+//! What leaves the broker: the minimised rows of common customers, sealed to a key that the recipient made for this
+//! flow alone.
+//!
+//! Sealing is HPKE (RFC 9180) in base mode, suite [`SUITE`]: X-Wing (X25519 with ML-KEM-768), because sealed deliveries
+//! are stored and could be harvested now and opened by a later quantum computer; HKDF-SHA256; AES-256-GCM. The key
+//! schedule's `info` binds the flow and the agreement, so that a delivery cannot pass for another flow's. The recipient
+//! knows who sealed it from the log entry that names its SHA-256, which it verifies first.
+//!
+//! Plaintext: `u32` length of the head, head ([`DeliveryHead`]), then for each row its match id and for each column a
+//! length byte and a value; then zeros up to a size class, so that the size that the log records tells a class of row
+//! counts and not the count.
+
+use hpke::aead::AesGcm256;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::XWing;
+use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
+use prost::Message as _;
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::limits::{COLUMNS_MAX, ROWS_MAX, VALUE_BYTES_MAX};
+use crate::v1::DeliveryHead;
+use crate::{WireError, fixed};
+
+/// Name of the HPKE suite, as it stands in requests and agreements.
+pub const SUITE: &str = "xwing-hkdfsha256-aes256gcm";
+
+type PrivateKey = <XWing as Kem>::PrivateKey;
+type PublicKey = <XWing as Kem>::PublicKey;
+type Encapped = <XWing as Kem>::EncappedKey;
+
+/// The recipient's half of a flow's delivery key. Kept from before the request until the delivery is opened.
+pub struct DeliverySecret(PrivateKey);
+
+impl DeliverySecret {
+    /// A fresh key.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        Self(XWing::gen_keypair_with_rng(rng).0)
+    }
+
+    /// The half that goes into the signed request, serialised.
+    #[must_use]
+    pub fn public_bytes(&self) -> Vec<u8> {
+        XWing::sk_to_pk(&self.0).to_bytes().to_vec()
+    }
+
+    /// For a file that only its owner can read.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.0.to_bytes().to_vec())
+    }
+
+    /// From [`DeliverySecret::to_bytes`].
+    ///
+    /// # Errors
+    /// Not a key of this suite.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        PrivateKey::from_bytes(bytes)
+            .map(Self)
+            .map_err(|_| bad_key())
+    }
+}
+
+impl std::fmt::Debug for DeliverySecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeliverySecret(..)")
+    }
+}
+
+/// What a delivery is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryContext {
+    /// The flow.
+    pub flow: [u8; 16],
+    /// SHA-256 of the canonical agreement.
+    pub agreement: [u8; 32],
+}
+
+impl DeliveryContext {
+    fn info(&self) -> Vec<u8> {
+        let mut info = b"counterfoil delivery v1".to_vec();
+        info.extend_from_slice(&self.flow);
+        info.extend_from_slice(&self.agreement);
+        info
+    }
+}
+
+/// The table that the recipient gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Names of the tags.
+    pub columns: Vec<String>,
+    /// Match id and one value per column; sorted by match id, which says nothing of either side's order.
+    pub rows: Vec<([u8; 16], Vec<String>)>,
+    /// How many rows were generalised, as a coarse count.
+    pub generalised: String,
+    /// How many rows were suppressed, as a coarse count.
+    pub suppressed: String,
+}
+
+impl Delivery {
+    /// Seals the delivery to the public key of the request. Returns encapsulated key and ciphertext in one string.
+    ///
+    /// # Errors
+    /// The public key is not of [`SUITE`], or the table breaks a bound of [`crate::limits`].
+    pub fn seal(
+        mut self,
+        public_key: &[u8],
+        context: &DeliveryContext,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<u8>, WireError> {
+        self.rows.sort_unstable_by_key(|(match_id, _)| *match_id);
+        let plaintext = self.encode(context)?;
+        let key = PublicKey::from_bytes(public_key).map_err(|_| bad_key())?;
+        let (encapped, ciphertext) =
+            hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, XWing>(
+                &OpModeS::Base,
+                &key,
+                &context.info(),
+                &plaintext,
+                &[],
+                rng,
+            )
+            .map_err(|_| bad_key())?;
+        let mut sealed = encapped.to_bytes().to_vec();
+        sealed.extend_from_slice(&ciphertext);
+        Ok(sealed)
+    }
+
+    /// Opens a sealed delivery.
+    ///
+    /// # Errors
+    /// [`WireError::Unopenable`] for another key, flow or agreement or altered bytes; else what is malformed inside.
+    pub fn open(
+        sealed: &[u8],
+        secret: &DeliverySecret,
+        context: &DeliveryContext,
+    ) -> Result<Self, WireError> {
+        let (encapped, ciphertext) = sealed
+            .split_at_checked(Encapped::size())
+            .ok_or(WireError::Unopenable)?;
+        let encapped = Encapped::from_bytes(encapped).map_err(|_| WireError::Unopenable)?;
+        let plaintext = hpke::single_shot_open::<AesGcm256, HkdfSha256, XWing>(
+            &OpModeR::Base,
+            &secret.0,
+            &encapped,
+            &context.info(),
+            ciphertext,
+            &[],
+        )
+        .map(Zeroizing::new)
+        .map_err(|_| WireError::Unopenable)?;
+        Self::decode(&plaintext, context)
+    }
+
+    fn encode(&self, context: &DeliveryContext) -> Result<Zeroizing<Vec<u8>>, WireError> {
+        let head = DeliveryHead {
+            flow: context.flow.to_vec(),
+            columns: self.columns.clone(),
+            rows: self.rows.len() as u64,
+            generalised: self.generalised.clone(),
+            suppressed: self.suppressed.clone(),
+        }
+        .encode_to_vec();
+        let head_len = u32::try_from(head.len()).map_err(|_| too_large("head", u32::MAX.into()))?;
+        let mut out = Zeroizing::new(Vec::with_capacity(size_class(self.plain_len(head.len()))));
+        out.extend_from_slice(&head_len.to_be_bytes());
+        out.extend_from_slice(&head);
+        for (match_id, values) in &self.rows {
+            if values.len() != self.columns.len() {
+                return Err(malformed("a row has another number of values than columns"));
+            }
+            out.extend_from_slice(match_id);
+            for value in values {
+                let len = u8::try_from(value.len())
+                    .map_err(|_| too_large("value", VALUE_BYTES_MAX as u64))?;
+                out.push(len);
+                out.extend_from_slice(value.as_bytes());
+            }
+        }
+        let padded = size_class(out.len());
+        out.resize(padded, 0);
+        Ok(out)
+    }
+
+    fn plain_len(&self, head_len: usize) -> usize {
+        let rows: usize = self
+            .rows
+            .iter()
+            .map(|(_, values)| 16 + values.iter().map(|value| 1 + value.len()).sum::<usize>())
+            .sum();
+        4 + head_len + rows
+    }
+
+    fn decode(plaintext: &[u8], context: &DeliveryContext) -> Result<Self, WireError> {
+        let mut reader = Reader(plaintext);
+        let head_len = u32::from_be_bytes(fixed("head length", reader.take(4)?)?);
+        let head = reader.take(usize::try_from(head_len).map_err(|_| short())?)?;
+        let head = DeliveryHead::decode(head).map_err(|_| malformed("its head"))?;
+        if head.flow != context.flow {
+            return Err(malformed("it names another flow"));
+        }
+        if head.columns.len() > COLUMNS_MAX {
+            return Err(too_large("columns", COLUMNS_MAX as u64));
+        }
+        if head.rows > ROWS_MAX {
+            return Err(too_large("rows", ROWS_MAX));
+        }
+        let mut rows = Vec::new();
+        for _ in 0..head.rows {
+            let match_id = fixed("match id", reader.take(16)?)?;
+            let mut values = Vec::with_capacity(head.columns.len());
+            for _ in &head.columns {
+                let len = reader.take(1)?.first().copied().unwrap_or(0);
+                let value = reader.take(usize::from(len))?;
+                let value = String::from_utf8(value.to_vec()).map_err(|_| malformed("a value"))?;
+                values.push(value);
+            }
+            rows.push((match_id, values));
+        }
+        if reader.0.iter().any(|byte| *byte != 0) {
+            return Err(malformed("its padding"));
+        }
+        Ok(Self {
+            columns: head.columns,
+            rows,
+            generalised: head.generalised,
+            suppressed: head.suppressed,
+        })
+    }
+}
+
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn take(&mut self, len: usize) -> Result<&'b [u8], WireError> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or_else(short)?;
+        self.0 = tail;
+        Ok(head)
+    }
+}
+
+/// Next size class at or above `len` bytes: powers of two from 4 KiB, so that a class spans a factor of two.
+fn size_class(len: usize) -> usize {
+    len.max(4096).checked_next_power_of_two().unwrap_or(len)
+}
+
+fn short() -> WireError {
+    malformed("it ends early")
+}
+
+fn bad_key() -> WireError {
+    WireError::Malformed {
+        field: "delivery key",
+        why: "not a key of the suite xwing-hkdfsha256-aes256gcm",
+    }
+}
+
+fn malformed(why: &'static str) -> WireError {
+    WireError::Malformed {
+        field: "delivery",
+        why,
+    }
+}
+
+fn too_large(field: &'static str, max: u64) -> WireError {
+    WireError::TooLarge { field, max }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! Every bound on what a peer may send, in one place, with its arithmetic.
+
+/// One gRPC message, in bytes. Data streams send pieces of at most [`CHUNK_BYTES`]; the rest is head room for
+/// field tags and for the largest unary messages (an agreement of 32 KiB with its signatures).
+pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// A piece of a stream of rows, keys or sealed delivery, in bytes.
+pub const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// One Noise message, in bytes (Noise specification, section 3: 65,535).
+pub const NOISE_MESSAGE_BYTES_MAX: usize = 65_535;
+
+/// Rows of one side in one flow. The design's cap for one flow; an agreement may only lower it.
+pub const ROWS_MAX: u64 = 10_000_000;
+
+/// Columns of one flow.
+pub const COLUMNS_MAX: usize = 64;
+
+/// Bytes of one value of one column.
+pub const VALUE_BYTES_MAX: usize = 128;
+
+/// Bytes of one row's plaintext: [`COLUMNS_MAX`] values with their length bytes.
+pub const PAYLOAD_BYTES_MAX: usize = COLUMNS_MAX * (1 + VALUE_BYTES_MAX);
+
+/// Bytes that the broker holds of one flow's submissions. A flow that needs more is refused at its header.
+pub const SUBMISSION_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Frames that the relay holds for a slow reader, in each direction. Each agent has at most [`POINTS_WINDOW`]
+/// of its own and as many of its partner's chunks under way, so that neither can block the other by only sending.
+pub const RELAY_FRAMES: usize = 2 * POINTS_WINDOW + 8;
+
+/// Chunks of points that an agent sends before it waits for the first answer.
+pub const POINTS_WINDOW: usize = 8;

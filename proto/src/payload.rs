@@ -1,0 +1,211 @@
+//! The plaintext of one sealed row: the agreed tags of one customer, in a fixed number of bytes.
+//!
+//! Every row of a flow has the same length, so that the length of a sealed row says nothing about its customer. A
+//! [`Layout`] is declared in the submission's header and checked against the agreement before anything is joined.
+//!
+//! Format: for each column one length byte and its UTF-8 value; then zeros up to the layout's length.
+
+use crate::WireError;
+use crate::limits::{COLUMNS_MAX, VALUE_BYTES_MAX};
+use crate::v1::Column;
+
+/// Columns of a flow's rows, in order, with the greatest length of their values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    columns: Vec<(String, usize)>,
+}
+
+impl Layout {
+    /// From tag names and the greatest length of each one's values, in bytes.
+    ///
+    /// # Errors
+    /// No column, more than [`COLUMNS_MAX`], a width over [`VALUE_BYTES_MAX`], or a tag named twice.
+    pub fn new(columns: Vec<(String, usize)>) -> Result<Self, WireError> {
+        if columns.is_empty() {
+            return Err(malformed("columns", "a flow has at least one column"));
+        }
+        if columns.len() > COLUMNS_MAX {
+            return Err(too_large("columns", COLUMNS_MAX));
+        }
+        for (i, (tag, width)) in columns.iter().enumerate() {
+            if *width > VALUE_BYTES_MAX {
+                return Err(too_large("column width", VALUE_BYTES_MAX));
+            }
+            if tag.is_empty() || tag.len() > VALUE_BYTES_MAX {
+                return Err(malformed("columns", "a tag's name is empty or too long"));
+            }
+            if columns.iter().take(i).any(|(other, _)| other == tag) {
+                return Err(malformed("columns", "a tag is declared twice"));
+            }
+        }
+        Ok(Self { columns })
+    }
+
+    /// From the header of a submission.
+    ///
+    /// # Errors
+    /// As [`Layout::new`].
+    pub fn from_wire(columns: &[Column]) -> Result<Self, WireError> {
+        let columns = columns
+            .iter()
+            .map(|c| {
+                (
+                    c.tag.clone(),
+                    usize::try_from(c.width).unwrap_or(usize::MAX),
+                )
+            })
+            .collect();
+        Self::new(columns)
+    }
+
+    /// For the header of a submission.
+    #[must_use]
+    pub fn to_wire(&self) -> Vec<Column> {
+        self.columns
+            .iter()
+            .map(|(tag, width)| Column {
+                tag: tag.clone(),
+                width: u32::try_from(*width).unwrap_or(u32::MAX),
+            })
+            .collect()
+    }
+
+    /// Names of the tags, in order.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(tag, _)| tag.as_str())
+    }
+
+    /// Bytes of one row's plaintext.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.columns.iter().map(|(_, width)| 1 + width).sum()
+    }
+
+    /// Writes one row.
+    ///
+    /// # Errors
+    /// The number of values is not that of the columns, or a value is longer than its column's width.
+    pub fn encode(&self, values: &[impl AsRef<str>]) -> Result<Vec<u8>, WireError> {
+        if values.len() != self.columns.len() {
+            return Err(WireError::Length {
+                field: "values of a row",
+                want: self.columns.len(),
+                got: values.len(),
+            });
+        }
+        let mut payload = Vec::with_capacity(self.payload_len());
+        for ((_, width), value) in self.columns.iter().zip(values) {
+            let value = value.as_ref().as_bytes();
+            let len = u8::try_from(value.len())
+                .ok()
+                .filter(|_| value.len() <= *width)
+                .ok_or_else(|| too_large("value of a row", *width))?;
+            payload.push(len);
+            payload.extend_from_slice(value);
+        }
+        payload.resize(self.payload_len(), 0);
+        Ok(payload)
+    }
+
+    /// Reads one row. Exactly one byte string encodes each row: padding that is not zero is refused, so that a
+    /// payload cannot carry anything beside its columns.
+    ///
+    /// # Errors
+    /// Anything that [`Layout::encode`] would not have written.
+    pub fn decode<'p>(&self, payload: &'p [u8]) -> Result<Vec<&'p str>, WireError> {
+        if payload.len() != self.payload_len() {
+            return Err(WireError::Length {
+                field: "payload",
+                want: self.payload_len(),
+                got: payload.len(),
+            });
+        }
+        let mut rest = payload;
+        let mut values = Vec::with_capacity(self.columns.len());
+        for (_, width) in &self.columns {
+            let (len, tail) = rest.split_first().ok_or_else(cut)?;
+            let len = usize::from(*len);
+            if len > *width {
+                return Err(too_large("value of a row", *width));
+            }
+            let (value, tail) = tail.split_at_checked(len).ok_or_else(cut)?;
+            let value = std::str::from_utf8(value)
+                .map_err(|_| malformed("payload", "a value is not UTF-8"))?;
+            values.push(value);
+            rest = tail;
+        }
+        if rest.iter().any(|byte| *byte != 0) {
+            return Err(malformed("payload", "the padding is not zero"));
+        }
+        Ok(values)
+    }
+}
+
+fn cut() -> WireError {
+    malformed("payload", "a value reaches past the end")
+}
+
+fn malformed(field: &'static str, why: &'static str) -> WireError {
+    WireError::Malformed { field, why }
+}
+
+fn too_large(field: &'static str, max: usize) -> WireError {
+    WireError::TooLarge {
+        field,
+        max: max as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn layout() -> Layout {
+        Layout::new(vec![("age_band".into(), 8), ("housing".into(), 12)]).unwrap()
+    }
+
+    #[test]
+    fn every_row_has_the_declared_length() {
+        let layout = layout();
+        for values in [["", ""], ["[18,30)", "own"], ["12345678", "123456789012"]] {
+            let payload = layout.encode(&values).unwrap();
+            assert_eq!(payload.len(), layout.payload_len());
+            assert_eq!(layout.decode(&payload).unwrap(), values);
+        }
+    }
+
+    #[test]
+    fn nothing_can_ride_along_in_the_padding() {
+        let layout = layout();
+        let mut payload = layout.encode(&["a", "b"]).unwrap();
+        *payload.last_mut().unwrap() = 1;
+        assert!(matches!(
+            layout.decode(&payload),
+            Err(WireError::Malformed {
+                why: "the padding is not zero",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn header_refusals() {
+        let name = |s: &str| (s.to_owned(), 4);
+        assert!(Layout::new(vec![]).is_err());
+        assert!(Layout::new(vec![name("a"), name("a")]).is_err());
+        assert!(Layout::new(vec![("a".into(), VALUE_BYTES_MAX + 1)]).is_err());
+        assert!(Layout::new((0..=COLUMNS_MAX).map(|i| name(&i.to_string())).collect()).is_err());
+        assert!(Layout::new((0..COLUMNS_MAX).map(|i| name(&i.to_string())).collect()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_to_one_row_or_an_error(bytes in prop::collection::vec(any::<u8>(), 22)) {
+            let layout = layout();
+            if let Ok(values) = layout.decode(&bytes) {
+                prop_assert_eq!(layout.encode(&values).unwrap(), bytes);
+            }
+        }
+    }
+}
