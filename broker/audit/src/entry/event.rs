@@ -1,0 +1,392 @@
+//! What can happen: one variant for each kind of entry.
+//!
+//! All fields are metadata. There is no type here that takes an identifier or a tag value
+//! of a person, so a regulator may read the whole log and a deletion request never
+//! reaches it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    document::Document,
+    value::{
+        CoarseCount, Digest, FlowId, Integer, Label, List, OrgName, PublicKey, Sentence, Timestamp,
+    },
+};
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:literal $variant:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $variant { $($(#[$field_doc])* pub $field: $type,)* }
+
+            impl From<$variant> for Event {
+                fn from(body: $variant) -> Self {
+                    Self::$variant(Box::new(body))
+                }
+            }
+        )*
+
+        /// What an entry records; in JSON, its `type` names the variant.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "type")]
+        #[non_exhaustive]
+        pub enum Event {
+            $($(#[$doc])* #[serde(rename = $name)] $variant(Box<$variant>),)*
+        }
+
+        impl Event {
+            /// The name that the entry's `type` carries, such as `flow.granted`.
+            #[must_use]
+            pub const fn type_name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)* }
+            }
+        }
+    };
+}
+
+events! {
+    /// The log was opened: its first entry.
+    "broker.initialised" BrokerInitialised {
+        /// The signed-note key that signs the log's checkpoints.
+        vkey: Label,
+        /// The certificate authority that the broker runs.
+        ca_sha256: Digest,
+    }
+    /// An institution was invited, once and until a date.
+    "invite.issued" InviteIssued {
+        /// The invite's public id.
+        invite: Label,
+        /// Who may use it.
+        org: OrgName,
+        /// Digest of the invite's secret; the secret itself is never recorded.
+        secret_sha256: Digest,
+        /// When it ends.
+        expires: Timestamp,
+    }
+    /// An institution used its invite and has a certificate.
+    "partner.joined" PartnerJoined {
+        /// The invite that was used up.
+        invite: Label,
+        /// The institution.
+        org: OrgName,
+        /// Its Ed25519 key for agreements and requests.
+        signing_key: PublicKey,
+        /// Its X25519 static key for the sealed channel.
+        noise_key: PublicKey,
+        /// The certificate that was issued.
+        cert_sha256: Digest,
+        /// When the certificate ends.
+        cert_expires: Timestamp,
+    }
+    /// An institution's certificate and standing were withdrawn.
+    "partner.revoked" PartnerRevoked {
+        /// The institution.
+        org: OrgName,
+        /// Why.
+        reason: Sentence,
+    }
+    /// One side signed an agreement and handed it to the other.
+    "agreement.proposed" AgreementProposed {
+        /// Which agreement.
+        agreement: AgreementRef,
+        /// Its canonical text, whole.
+        document: Document,
+        /// The institution's signature bundle: maker, checker, institution.
+        signature: Document,
+    }
+    /// The other side signed too: the agreement is in force.
+    "agreement.countersigned" AgreementCountersigned {
+        /// Which agreement.
+        agreement: AgreementRef,
+        /// Who signed.
+        org: OrgName,
+        /// The institution's signature bundle.
+        signature: Document,
+    }
+    /// Either side ended the agreement.
+    "agreement.revoked" AgreementRevoked {
+        /// Which agreement.
+        agreement: AgreementRef,
+        /// Who ended it.
+        org: OrgName,
+        /// Why.
+        reason: Sentence,
+        /// The institution's signature over the revocation.
+        signature: Document,
+    }
+    /// A proposal, countersignature or revocation was not accepted.
+    "agreement.refused" AgreementRefused {
+        /// Which agreement, when that could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agreement: Option<AgreementRef>,
+        /// Why, and what would pass.
+        decision: Decision,
+    }
+    /// A flow may run.
+    "flow.granted" FlowGranted {
+        /// The flow.
+        flow: FlowId,
+        /// Under which agreement.
+        agreement: AgreementRef,
+        /// What kind of flow.
+        kind: FlowKind,
+        /// For which purpose of the agreement.
+        purpose: Label,
+        /// On which legal basis.
+        legal_basis: Label,
+        /// For which segment of the dataset, when not for all of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        segment: Option<Label>,
+        /// The type of identifier that is matched, such as `phone`.
+        identifier: Label,
+        /// The names of the tags asked for.
+        tags: List<Label>,
+        /// The matching protocol.
+        protocol: Label,
+        /// Digest of the recipient's signed request.
+        request_sha256: Digest,
+        /// Whose data.
+        source: Source,
+        /// For whom.
+        recipient: Recipient,
+        /// The coarse class of the sets' sizes.
+        size_class: Label,
+    }
+    /// A flow was asked for and may not run.
+    "flow.denied" FlowDenied {
+        /// The flow.
+        flow: FlowId,
+        /// Under which agreement it was asked, when that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agreement: Option<AgreementRef>,
+        /// Digest of the recipient's signed request.
+        request_sha256: Digest,
+        /// Why, and what would pass.
+        decision: Decision,
+        /// Who asked.
+        recipient: Recipient,
+    }
+    /// The owner's own agent said no to a granted flow.
+    "flow.declined" FlowDeclined {
+        /// The flow.
+        flow: FlowId,
+        /// The owner.
+        org: OrgName,
+        /// Why, and what would pass.
+        decision: Decision,
+    }
+    /// A flow ended before its release, by a fault or a cut.
+    "flow.aborted" FlowAborted {
+        /// The flow.
+        flow: FlowId,
+        /// Where it stood.
+        stage: Label,
+        /// Why.
+        reason: Sentence,
+    }
+    /// A flow ran and its result may not leave, such as under the minimum match.
+    "flow.refused" FlowRefused {
+        /// The flow.
+        flow: FlowId,
+        /// Why, and what would pass.
+        decision: Decision,
+    }
+    /// A result is about to leave. It counts as released from here on, whatever follows.
+    "release.intent" ReleaseIntent {
+        /// The flow.
+        flow: FlowId,
+        /// Under which agreement.
+        agreement: AgreementRef,
+        /// For which purpose.
+        purpose: Label,
+        /// On which legal basis.
+        legal_basis: Label,
+        /// Whose data, and which columns.
+        source: ReleaseSource,
+        /// What was done to the rows.
+        transform: Transform,
+        /// What leaves.
+        result: ReleaseResult,
+        /// For whom.
+        recipient: Recipient,
+        /// How long the recipient may keep it.
+        retention: Retention,
+    }
+    /// What became of a release.
+    "release.outcome" ReleaseOutcome {
+        /// The flow.
+        flow: FlowId,
+        /// The log index of its `release.intent`.
+        intent: Integer,
+        /// How it ended.
+        outcome: Outcome,
+    }
+    /// The recipient opened the delivery and says which bytes it got.
+    "delivery.acknowledged" DeliveryAcknowledged {
+        /// The flow.
+        flow: FlowId,
+        /// Digest of the sealed bytes that it received.
+        sha256: Digest,
+    }
+}
+
+impl Event {
+    /// The flow that the event belongs to, if to one.
+    #[must_use]
+    pub const fn flow(&self) -> Option<FlowId> {
+        match self {
+            Self::FlowGranted(event) => Some(event.flow),
+            Self::FlowDenied(event) => Some(event.flow),
+            Self::FlowDeclined(event) => Some(event.flow),
+            Self::FlowAborted(event) => Some(event.flow),
+            Self::FlowRefused(event) => Some(event.flow),
+            Self::ReleaseIntent(event) => Some(event.flow),
+            Self::ReleaseOutcome(event) => Some(event.flow),
+            Self::DeliveryAcknowledged(event) => Some(event.flow),
+            _ => None,
+        }
+    }
+}
+
+/// One version of one agreement; the digest is of its canonical text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgreementRef {
+    /// The agreement's id, the same over its versions.
+    pub id: Label,
+    /// The version, from 1.
+    pub version: u32,
+    /// SHA-256 of the canonical text.
+    pub sha256: Digest,
+}
+
+/// A decision against something, in words that name what would pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Such as `denied`.
+    pub outcome: Label,
+    /// The reason's stable code.
+    pub code: Label,
+    /// The field of the request or agreement that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<Label>,
+    /// What would pass.
+    pub advice: Sentence,
+}
+
+/// The kinds of flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FlowKind {
+    /// The owner's tags for the customers that both have.
+    Exchange,
+}
+
+/// How a release ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The sealed delivery was sent whole.
+    Delivered,
+    /// It was never fetched, and its time ended.
+    Expired,
+    /// It was not fetched before a revocation or a freeze.
+    Withdrawn,
+    /// It could not be sent.
+    Failed,
+}
+
+/// Whose data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The owner.
+    pub org: OrgName,
+    /// Its dataset.
+    pub dataset: Label,
+}
+
+/// For whom, and to which of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipient {
+    /// The recipient.
+    pub org: OrgName,
+    /// The key that deliveries are sealed to.
+    pub key_id: Label,
+}
+
+/// Whose data, and which columns leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseSource {
+    /// The owner.
+    pub org: OrgName,
+    /// Its dataset.
+    pub dataset: Label,
+    /// The columns, in their order.
+    pub columns: List<Column>,
+}
+
+/// One column of a release: its name and kind, never its values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// The tag's name.
+    pub name: Label,
+    /// Its protection class.
+    pub class: Label,
+    /// The form it leaves in, such as `exact` or `banded`.
+    pub form: Label,
+}
+
+/// What was done to the rows before they left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transform {
+    /// The kind of minimisation.
+    pub kind: Label,
+    /// The version of the code that did it.
+    pub code_version: Label,
+    /// The smallest group that was let through.
+    pub k: u32,
+    /// How many rows were changed or left out.
+    pub removed: Removed,
+}
+
+/// How many rows minimisation touched, in buckets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removed {
+    /// Rows made coarser.
+    pub generalised: CoarseCount,
+    /// Rows left out.
+    pub suppressed: CoarseCount,
+}
+
+/// What leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseResult {
+    /// How many rows, in a bucket.
+    pub rows: CoarseCount,
+    /// Size of the sealed delivery.
+    pub bytes: Integer,
+    /// SHA-256 of the sealed delivery.
+    pub sha256: Digest,
+}
+
+/// How long the recipient may keep what it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// The last moment of use.
+    pub until: Timestamp,
+    /// When it must be deleted by.
+    pub deletion_due: Timestamp,
+}

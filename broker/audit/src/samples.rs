@@ -1,0 +1,275 @@
+//! What the crate's tests share: a log key, and a small log that tells a whole story.
+
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+use serde_json::json;
+
+use crate::{
+    checkpoint::{Checkpoint, VerifiedCheckpoint},
+    entry::*,
+    note::{KeyName, SignerKey},
+    tree::Tree,
+};
+
+pub(crate) const ORIGIN: &str = "broker.example/log";
+/// 2026-11-23T09:00:00Z.
+pub(crate) const START_MICROS: u64 = 1_795_424_400_000_000;
+
+pub(crate) fn rng(seed: u8) -> ChaCha20Rng {
+    ChaCha20Rng::from_seed([seed; 32])
+}
+
+pub(crate) fn signer() -> SignerKey {
+    SignerKey::generate(KeyName::new(ORIGIN).unwrap(), &mut rng(1))
+}
+
+pub(crate) fn label(text: &str) -> Label {
+    Label::new(text).unwrap()
+}
+
+pub(crate) fn org(text: &str) -> OrgName {
+    OrgName::new(text).unwrap()
+}
+
+pub(crate) fn digest(byte: u8) -> Digest {
+    Digest::from_bytes([byte; 32])
+}
+
+pub(crate) fn flow(byte: u8) -> FlowId {
+    FlowId::from_bytes([byte; 16])
+}
+
+pub(crate) fn time(seconds: u64) -> Timestamp {
+    Timestamp::from_unix_micros(START_MICROS + seconds * 1_000_000).unwrap()
+}
+
+/// An entry `seconds` after the start.
+pub(crate) fn entry_at(seconds: u64, event: impl Into<Event>) -> Entry {
+    let random = EntryRandom::draw(&mut rng(seconds as u8));
+    let actor = Actor {
+        org: org("meridian-bank"),
+        user: Some(label("u-17")),
+        cert_sha256: Some(digest(9)),
+    };
+    Entry::new(
+        time(seconds),
+        &random,
+        label("broker.example"),
+        actor,
+        event,
+    )
+}
+
+pub(crate) fn agreement() -> AgreementRef {
+    AgreementRef {
+        id: label("agr-cross-sell"),
+        version: 1,
+        sha256: digest(3),
+    }
+}
+
+pub(crate) fn decision() -> Decision {
+    Decision {
+        outcome: label("denied"),
+        code: label("tag_not_in_agreement"),
+        field: Some(label("tags")),
+        advice: Sentence::new("ask for tags that the agreement lists").unwrap(),
+    }
+}
+
+pub(crate) fn recipient() -> Recipient {
+    Recipient {
+        org: org("harbour-life"),
+        key_id: label("k-1"),
+    }
+}
+
+pub(crate) fn granted(byte: u8) -> FlowGranted {
+    FlowGranted {
+        flow: flow(byte),
+        agreement: agreement(),
+        kind: FlowKind::Exchange,
+        purpose: label("cross-sell"),
+        legal_basis: label("consent"),
+        segment: None,
+        identifier: label("phone"),
+        tags: List::new(vec![label("risk_appetite"), label("wealth_tier")]).unwrap(),
+        protocol: label("dh"),
+        request_sha256: digest(100 + byte),
+        source: Source {
+            org: org("meridian-bank"),
+            dataset: label("retail"),
+        },
+        recipient: recipient(),
+        size_class: label("up-to-65536"),
+    }
+}
+
+pub(crate) fn intent(byte: u8) -> ReleaseIntent {
+    let column = |name| Column {
+        name: label(name),
+        class: label("C2"),
+        form: label("banded"),
+    };
+    ReleaseIntent {
+        flow: flow(byte),
+        agreement: agreement(),
+        purpose: label("cross-sell"),
+        legal_basis: label("consent"),
+        source: ReleaseSource {
+            org: org("meridian-bank"),
+            dataset: label("retail"),
+            columns: List::new(vec![column("risk_appetite"), column("wealth_tier")]).unwrap(),
+        },
+        transform: Transform {
+            kind: label("k-anonymity"),
+            code_version: label("0.1.0"),
+            k: 10,
+            removed: Removed {
+                generalised: CoarseCount::new("10-99").unwrap(),
+                suppressed: CoarseCount::new("under 10").unwrap(),
+            },
+        },
+        result: ReleaseResult {
+            rows: CoarseCount::new("100-999").unwrap(),
+            bytes: Integer::new(65_536).unwrap(),
+            sha256: digest(6),
+        },
+        recipient: recipient(),
+        retention: Retention {
+            until: time(86_400),
+            deletion_due: time(172_800),
+        },
+    }
+}
+
+pub(crate) fn outcome(byte: u8, intent: u64) -> ReleaseOutcome {
+    let intent = Integer::new(intent).unwrap();
+    ReleaseOutcome {
+        flow: flow(byte),
+        intent,
+        outcome: Outcome::Delivered,
+    }
+}
+
+pub(crate) fn joined(name: &str) -> PartnerJoined {
+    PartnerJoined {
+        invite: label("inv-1"),
+        org: org(name),
+        signing_key: PublicKey::from_bytes([1; 32]),
+        noise_key: PublicKey::from_bytes([2; 32]),
+        cert_sha256: digest(9),
+        cert_expires: time(90_000),
+    }
+}
+
+/// Every kind of event once, in an order that holds together.
+pub(crate) fn story() -> Vec<Event> {
+    let signature = || Document::new(json!({"maker": "u-1", "checker": "u-2"})).unwrap();
+    let reason = || Sentence::new("contract ended").unwrap();
+    let document =
+        Document::new(json!({"k": 10, "zweck": "Kundenabgleich € \u{1}", "a": [true, null]}));
+    vec![
+        BrokerInitialised {
+            vkey: label("v"),
+            ca_sha256: digest(1),
+        }
+        .into(),
+        InviteIssued {
+            invite: label("inv-1"),
+            org: org("meridian-bank"),
+            secret_sha256: digest(2),
+            expires: time(3_600),
+        }
+        .into(),
+        joined("meridian-bank").into(),
+        AgreementRefused {
+            agreement: None,
+            decision: decision(),
+        }
+        .into(),
+        AgreementProposed {
+            agreement: agreement(),
+            document: document.unwrap(),
+            signature: signature(),
+        }
+        .into(),
+        AgreementCountersigned {
+            agreement: agreement(),
+            org: org("meridian-bank"),
+            signature: signature(),
+        }
+        .into(),
+        granted(1).into(),
+        intent(1).into(),
+        outcome(1, 7).into(),
+        DeliveryAcknowledged {
+            flow: flow(1),
+            sha256: digest(6),
+        }
+        .into(),
+        FlowDenied {
+            flow: flow(2),
+            agreement: Some(agreement()),
+            request_sha256: digest(5),
+            decision: decision(),
+            recipient: recipient(),
+        }
+        .into(),
+        granted(3).into(),
+        FlowDeclined {
+            flow: flow(3),
+            org: org("meridian-bank"),
+            decision: decision(),
+        }
+        .into(),
+        granted(4).into(),
+        FlowAborted {
+            flow: flow(4),
+            stage: label("join"),
+            reason: reason(),
+        }
+        .into(),
+        granted(5).into(),
+        FlowRefused {
+            flow: flow(5),
+            decision: decision(),
+        }
+        .into(),
+        AgreementRevoked {
+            agreement: agreement(),
+            org: org("meridian-bank"),
+            reason: reason(),
+            signature: signature(),
+        }
+        .into(),
+        PartnerRevoked {
+            org: org("harbour-life"),
+            reason: reason(),
+        }
+        .into(),
+    ]
+}
+
+/// The story's entries, a second apart.
+pub(crate) fn story_entries() -> Vec<EntryBytes> {
+    let events = story().into_iter().enumerate();
+    events
+        .map(|(at, event)| entry_at(at as u64, event).encode().unwrap())
+        .collect()
+}
+
+/// A tree over entries.
+pub(crate) fn tree_of(entries: &[EntryBytes]) -> Tree {
+    let mut tree = Tree::new();
+    entries
+        .iter()
+        .for_each(|entry| tree.push(entry.leaf_hash()));
+    tree
+}
+
+/// The signed checkpoint over all of a tree.
+pub(crate) fn sign(tree: &Tree) -> VerifiedCheckpoint {
+    Checkpoint::of(KeyName::new(ORIGIN).unwrap(), tree)
+        .sign(&signer())
+        .unwrap()
+}
