@@ -1,0 +1,103 @@
+//! The form that is signed: RFC 8785 JSON, whole numbers only.
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::terms::{IdentifierRule, Segment};
+use super::{CANONICAL_BYTES_MAX, Terms};
+use crate::finding::Findings;
+use crate::moment::date_text;
+use crate::tag::Tag;
+use crate::text::AgreementDigest;
+
+/// SHA-256 of the canonical bytes.
+pub(super) fn digest(canonical: &[u8]) -> AgreementDigest {
+    AgreementDigest::from_bytes(Sha256::digest(canonical).into())
+}
+
+/// The canonical bytes; refuses what would not fit a log entry.
+pub(super) fn bytes(terms: &Terms) -> Result<Vec<u8>, Findings> {
+    let bytes = serde_json_canonicalizer::to_vec(&document(terms)).map_err(|error| {
+        Findings::of_document(
+            format!("no canonical form: {error}"),
+            "the template's fields",
+        )
+    })?;
+    if bytes.len() > CANONICAL_BYTES_MAX {
+        let problem = format!("the canonical form has {} bytes", bytes.len());
+        return Err(Findings::of_document(
+            problem,
+            format!("at most {CANONICAL_BYTES_MAX} bytes; use fewer values or levels"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// The same keys as in TOML. Every number is a whole number below 2^53, which RFC 8785
+/// writes exactly.
+fn document(terms: &Terms) -> Value {
+    json!({
+        "version_of_format": 1,
+        "id": terms.id,
+        "version": terms.version,
+        "owner": terms.owner,
+        "recipient": terms.recipient,
+        "purpose": terms.purpose,
+        "legal_basis": terms.legal_basis,
+        "valid_from": date_text(terms.valid_from),
+        "valid_until": date_text(terms.valid_until),
+        "dataset": terms.dataset,
+        "identifiers": terms.identifiers.iter().map(identifier).collect::<Vec<_>>(),
+        "flows": terms.flows,
+        "protocol": terms.protocol,
+        "tags": terms.tags.iter().map(tag).collect::<Vec<_>>(),
+        "segments": terms.segments.iter().map(segment).collect::<Vec<_>>(),
+        "caps": {
+            "rows_per_flow": terms.caps.rows_per_flow,
+            "flows_per_period": terms.caps.flows_per_period,
+            "period_days": terms.caps.period_days,
+            "identifiers_per_period": terms.caps.identifiers_per_period,
+        },
+        "minimum_match": terms.minimum_match,
+        "k": terms.k,
+        "retention": {
+            "audit_years": terms.retention.audit_years,
+            "deletion_days": terms.retention.deletion_days,
+        },
+    })
+}
+
+fn identifier(rule: &IdentifierRule) -> Value {
+    let mut fields = serde_json::Map::new();
+    fields.insert("type".into(), json!(rule.identifier));
+    fields.insert("rules".into(), json!(rule.rules));
+    if let Some(region) = rule.default_region {
+        fields.insert("default_region".into(), json!(region));
+    }
+    fields.into()
+}
+
+fn tag(tag: &Tag) -> Value {
+    let spec = tag.to_spec();
+    let mut fields = serde_json::Map::new();
+    fields.insert("name".into(), json!(spec.name));
+    fields.insert("kind".into(), json!(spec.kind));
+    fields.insert("class".into(), json!(spec.class));
+    fields.insert("form".into(), json!(spec.form));
+    fields.insert("level".into(), json!(spec.level));
+    if spec.kind.is_closed() {
+        fields.insert("values".into(), json!(spec.values));
+        fields.insert("levels".into(), json!(spec.levels));
+    } else {
+        fields.insert("bands".into(), json!(spec.bands));
+    }
+    fields.into()
+}
+
+fn segment(segment: &Segment) -> Value {
+    json!({
+        "name": segment.name,
+        "columns": segment.predicate.columns(),
+        "where": segment.predicate.text(),
+    })
+}

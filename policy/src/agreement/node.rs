@@ -1,0 +1,148 @@
+//! One document tree for both forms of an agreement, so that one reader checks both.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::finding::{Finding, Findings};
+
+/// A value with its line, if the document has lines.
+pub(super) struct Node {
+    pub(super) line: Option<u32>,
+    pub(super) value: NodeValue,
+}
+
+pub(super) enum NodeValue {
+    Table(BTreeMap<String, Node>),
+    List(Vec<Node>),
+    Text(String),
+    Integer(i64),
+    /// A number with a fraction or beyond `i64`, as written: never turned into a float.
+    Number(String),
+    Boolean,
+    /// A TOML date or time, as written.
+    Date(String),
+}
+
+impl NodeValue {
+    /// What the value is, in words.
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Self::Table(_) => "a table",
+            Self::List(_) => "a list",
+            Self::Text(_) => "text",
+            Self::Integer(_) => "a whole number",
+            Self::Number(_) => "a number",
+            Self::Boolean => "true or false",
+            Self::Date(_) => "a date",
+        }
+    }
+}
+
+/// Reads TOML; every syntax error is a finding with its line.
+pub(super) fn from_toml(text: &str) -> Result<Node, Findings> {
+    let lines = Lines::of(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        let table = table.into_inner();
+        return Ok(Node {
+            line: None,
+            value: toml_table(table, &lines),
+        });
+    }
+    let finding = |error: toml::de::Error| Finding {
+        line: error.span().map(|span| lines.line(&span)),
+        path: String::new(),
+        problem: error.message().replace('\n', ", "),
+        would_pass: "TOML 1.0, like the template shows".to_owned(),
+    };
+    Err(Findings::new(errors.into_iter().map(finding).collect()))
+}
+
+fn toml_table(table: DeTable<'_>, lines: &Lines) -> NodeValue {
+    let entry = |(key, value): (toml::Spanned<_>, toml::Spanned<_>)| {
+        // An array of tables has the span of its first header; the key's own line is nearer.
+        let line = lines.line(&key.span());
+        let key: std::borrow::Cow<'_, str> = key.into_inner();
+        let node = Node {
+            line: Some(line),
+            value: toml_value(value.into_inner(), lines),
+        };
+        (key.into_owned(), node)
+    };
+    NodeValue::Table(table.into_iter().map(entry).collect())
+}
+
+fn toml_value(value: DeValue<'_>, lines: &Lines) -> NodeValue {
+    match value {
+        DeValue::String(text) => NodeValue::Text(text.into_owned()),
+        DeValue::Integer(integer) => {
+            let digits = plain(integer.as_str());
+            match i64::from_str_radix(&digits, integer.radix()) {
+                Ok(integer) => NodeValue::Integer(integer),
+                Err(_) => NodeValue::Number(digits),
+            }
+        }
+        DeValue::Float(float) => NodeValue::Number(plain(float.as_str())),
+        DeValue::Boolean(_) => NodeValue::Boolean,
+        DeValue::Datetime(moment) => NodeValue::Date(moment.to_string()),
+        DeValue::Array(items) => NodeValue::List(
+            items
+                .into_iter()
+                .map(|item| Node {
+                    line: Some(lines.line(&item.span())),
+                    value: toml_value(item.into_inner(), lines),
+                })
+                .collect(),
+        ),
+        DeValue::Table(table) => toml_table(table, lines),
+    }
+}
+
+/// A TOML number without its `+` and its underscores.
+fn plain(number: &str) -> String {
+    number.trim_start_matches('+').replace('_', "")
+}
+
+/// Reads JSON. Duplicate keys and spellings are left to the comparison with the canonical form.
+pub(super) fn from_json(bytes: &[u8]) -> Result<Node, Findings> {
+    let value: serde_json::Value = serde_json::from_slice(bytes)
+        .map_err(|error| Findings::of_document(format!("not JSON: {error}"), "RFC 8785 JSON"))?;
+    Ok(json_node(value))
+}
+
+fn json_node(value: serde_json::Value) -> Node {
+    use serde_json::Value;
+    let value = match value {
+        Value::Null => NodeValue::Text(String::new()),
+        Value::Bool(_) => NodeValue::Boolean,
+        Value::Number(number) => match number.as_i64() {
+            Some(integer) => NodeValue::Integer(integer),
+            None => NodeValue::Number(number.to_string()),
+        },
+        Value::String(text) => NodeValue::Text(text),
+        Value::Array(items) => NodeValue::List(items.into_iter().map(json_node).collect()),
+        Value::Object(entries) => NodeValue::Table(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key, json_node(value)))
+                .collect(),
+        ),
+    };
+    Node { line: None, value }
+}
+
+/// Byte offsets at which lines end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(offset, _)| offset).collect())
+    }
+
+    fn line(&self, span: &Range<usize>) -> u32 {
+        let before = self.0.partition_point(|end| *end < span.start);
+        u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
+    }
+}

@@ -1,0 +1,406 @@
+//! From a document tree to checked terms. One reader for both forms of an agreement.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::node::Node;
+use super::reader::{Field, Notes, Table};
+use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Purpose, Retention, Segment};
+use super::{ROWS_PER_FLOW_MAX, Terms};
+use crate::finding::Findings;
+use crate::keys::PartyKeys;
+use crate::segment::{Columns, Predicate};
+use crate::tag::{DataClass, Tag, TagSpec};
+use crate::text::echo;
+
+const TAGS_MAX: usize = 64;
+const SEGMENTS_MAX: usize = 64;
+/// Most columns that one segment may declare.
+const COLUMNS_MAX: usize = 32;
+const VERSION_MAX: u64 = u32::MAX as u64;
+/// Below 2^53, so that JSON readers with floats read it exactly.
+const IDENTIFIERS_PER_PERIOD_MAX: u64 = 1_000_000_000_000;
+
+/// Reads all terms; the second part says on which line each field stands.
+pub(super) fn terms(root: &Node) -> Result<(Terms, BTreeMap<String, u32>), Findings> {
+    let notes = Notes::default();
+    let terms = Field::root(root, &notes).table().and_then(document);
+    let findings = notes.findings.into_inner();
+    match terms {
+        Some(terms) if findings.is_empty() => Ok((terms, notes.lines.into_inner())),
+        _ => Err(Findings::new(findings)),
+    }
+}
+
+fn document(mut table: Table<'_>) -> Option<Terms> {
+    let format = table.integer("version_of_format", 1..=1);
+    let id = table.parsed("id");
+    let version = table.integer("version", 1..=VERSION_MAX);
+    let (owner, recipient) = parties(&mut table);
+    let purpose = table.required("purpose").and_then(|field| purpose(&field));
+    let legal_basis = table.parsed("legal_basis");
+    let (valid_from, valid_until) = validity(&mut table);
+    let dataset = table.parsed("dataset");
+    let identifiers = table
+        .required("identifiers")
+        .and_then(|field| identifiers(&field));
+    let flows = table.required("flows").and_then(|field| flows(&field));
+    let protocol = table.parsed("protocol");
+    let tags = table.required("tags").and_then(|field| tags(&field));
+    let segments = table
+        .optional("segments")
+        .map_or(Some(Vec::new()), |field| segments(&field));
+    let caps = table.required("caps").and_then(|field| caps(&field));
+    let (k, minimum_match) = groups(&mut table, caps);
+    let retention = table
+        .required("retention")
+        .and_then(|field| retention(&field));
+    table.finish();
+    format?;
+    Some(Terms {
+        id: id?,
+        version: whole(version)?,
+        owner: owner?,
+        recipient: recipient?,
+        purpose: purpose?,
+        legal_basis: legal_basis?,
+        valid_from: valid_from?,
+        valid_until: valid_until?,
+        dataset: dataset?,
+        identifiers: identifiers?,
+        flows: flows?,
+        protocol: protocol?,
+        tags: tags?,
+        segments: segments?,
+        caps: caps?,
+        minimum_match: whole(minimum_match)?,
+        k: whole(k)?,
+        retention: retention?,
+    })
+}
+
+/// A number that its range already holds within 32 bits.
+fn whole(value: Option<u64>) -> Option<u32> {
+    u32::try_from(value?).ok()
+}
+
+fn parties(table: &mut Table<'_>) -> (Option<PartyKeys>, Option<PartyKeys>) {
+    let owner = table.required("owner").and_then(|field| party(&field));
+    let recipient_field = table.required("recipient");
+    let recipient = recipient_field.as_ref().and_then(party);
+    if let (Some(owner), Some(recipient), Some(field)) = (&owner, &recipient, &recipient_field) {
+        let equal = [
+            ("name", owner.name == recipient.name),
+            ("signing_key", owner.signing_key == recipient.signing_key),
+            ("noise_key", owner.noise_key == recipient.noise_key),
+        ];
+        for (key, _) in equal.into_iter().filter(|(_, equal)| *equal) {
+            field.note(
+                format!("owner and recipient have the same `{key}`"),
+                "two institutions, each with keys of its own",
+            );
+        }
+    }
+    (owner, recipient)
+}
+
+fn party(field: &Field<'_>) -> Option<PartyKeys> {
+    let mut table = field.table()?;
+    let name = table.parsed("name");
+    let signing_key = table.parsed("signing_key");
+    let noise_key = table.parsed("noise_key");
+    table.finish();
+    Some(PartyKeys {
+        name: name?,
+        signing_key: signing_key?,
+        noise_key: noise_key?,
+    })
+}
+
+fn purpose(field: &Field<'_>) -> Option<Purpose> {
+    if field.text()? == "credit_decision" {
+        field.note(
+            "credit decisions are denied by default: a decision about credit on another institution's tags needs rules that this version does not have",
+            "risk_assessment, if no decision about a person's credit rests on it",
+        );
+        return None;
+    }
+    field.parsed()
+}
+
+fn validity(table: &mut Table<'_>) -> (Option<time::Date>, Option<time::Date>) {
+    let from = table.required("valid_from").and_then(|field| field.date());
+    let until_field = table.required("valid_until");
+    let until = until_field.as_ref().and_then(Field::date);
+    if let (Some(from), Some(until), Some(field)) = (from, until, &until_field)
+        && until < from
+    {
+        let would_pass = format!("{} or later", crate::moment::date_text(from));
+        field.note("the agreement ends before it begins", would_pass);
+    }
+    (from, until)
+}
+
+fn identifiers(field: &Field<'_>) -> Option<Vec<IdentifierRule>> {
+    let fields = field.list(1..=IdentifierType::ALL.len())?;
+    let rules: Option<Vec<_>> = each(&fields, identifier);
+    no_duplicates(&fields, rules.as_deref()?, |rule| rule.identifier);
+    rules
+}
+
+fn identifier(field: &Field<'_>) -> Option<IdentifierRule> {
+    let mut table = field.table()?;
+    let identifier = table.parsed("type");
+    let rules = table.integer("rules", 1..=VERSION_MAX);
+    let region_field = table.optional("default_region");
+    table.finish();
+    let default_region = match &region_field {
+        Some(region) => Some(region.parsed()?),
+        None => None,
+    };
+    if let (Some(region), Some(other)) = (
+        region_field,
+        identifier.filter(|kind| *kind != IdentifierType::Phone),
+    ) {
+        region.note(
+            format!("{other} has no region"),
+            "leave it out; only phone has a default region",
+        );
+    }
+    Some(IdentifierRule {
+        identifier: identifier?,
+        rules: whole(rules)?,
+        default_region,
+    })
+}
+
+fn flows(field: &Field<'_>) -> Option<Vec<FlowKind>> {
+    let fields = field.list(1..=FlowKind::ALL.len())?;
+    let flows: Option<Vec<FlowKind>> = each(&fields, Field::parsed);
+    no_duplicates(&fields, flows.as_deref()?, |flow| *flow);
+    flows
+}
+
+fn tags(field: &Field<'_>) -> Option<Vec<Tag>> {
+    let fields = field.list(1..=TAGS_MAX)?;
+    let tags: Option<Vec<_>> = each(&fields, tag);
+    no_duplicates(&fields, tags.as_deref()?, |tag| tag.name().clone());
+    tags
+}
+
+fn tag(field: &Field<'_>) -> Option<Tag> {
+    let mut table = field.table()?;
+    let name = table.parsed("name");
+    let kind = table.parsed("kind");
+    let class = table.required("class").and_then(|field| class(&field));
+    let form = table.parsed("form");
+    let level_field = table.optional("level");
+    let [values_field, levels_field, bands_field] =
+        ["values", "levels", "bands"].map(|key| table.optional(key));
+    table.finish();
+    let level = match &level_field {
+        Some(field) => Some(field.integer(0..=8)?),
+        None => None,
+    };
+    let values = optional_list(values_field.as_ref(), |field| field.text().map(Into::into));
+    let levels = optional_list(levels_field.as_ref(), parents);
+    let bands = optional_list(bands_field.as_ref(), |field| {
+        each(&field.list(0..=1024)?, Field::point)
+    });
+    let spec = TagSpec {
+        name: name?,
+        kind: kind?,
+        class: class?,
+        form: form?,
+        level,
+        values: values?,
+        levels: levels?,
+        bands: bands?,
+    };
+    spec.check()
+        .map_err(|problems| {
+            for problem in problems {
+                let part = match problem.key {
+                    "level" => level_field.as_ref(),
+                    "values" => values_field.as_ref(),
+                    "levels" => levels_field.as_ref(),
+                    "bands" => bands_field.as_ref(),
+                    _ => None,
+                };
+                let element = problem
+                    .index
+                    .and_then(|index| part?.list(0..=1024)?.into_iter().nth(index));
+                let place = element.as_ref().or(part).unwrap_or(field);
+                place.note(
+                    format!("{}: {}", problem.key, problem.problem),
+                    problem.would_pass,
+                );
+            }
+        })
+        .ok()
+}
+
+fn class(field: &Field<'_>) -> Option<DataClass> {
+    if field.text()? == "C3" {
+        field.note(
+            "C3 (authentication data) never leaves its institution",
+            "C1 or C2; leave this tag out",
+        );
+        return None;
+    }
+    field.parsed()
+}
+
+fn parents(field: &Field<'_>) -> Option<BTreeMap<Box<str>, Box<str>>> {
+    let mut map = BTreeMap::new();
+    for (value, parent) in field.entries()? {
+        map.insert(value.into(), parent.text()?.into());
+    }
+    Some(map)
+}
+
+fn segments(field: &Field<'_>) -> Option<Vec<Segment>> {
+    let fields = field.list(0..=SEGMENTS_MAX)?;
+    let segments: Option<Vec<_>> = each(&fields, segment);
+    no_duplicates(&fields, segments.as_deref()?, |segment| {
+        segment.name.clone()
+    });
+    segments
+}
+
+fn segment(field: &Field<'_>) -> Option<Segment> {
+    let mut table = field.table()?;
+    let name = table.parsed("name");
+    let text = table.required("where");
+    let columns_field = table.required("columns");
+    table.finish();
+    let columns = columns(columns_field.as_ref()?)?;
+    let text_field = text?;
+    let predicate = match Predicate::parse(text_field.text()?, &columns) {
+        Ok(predicate) => predicate,
+        Err(error) => {
+            text_field.note(
+                format!("at character {}: {}", error.position, error.problem),
+                error.would_pass,
+            );
+            return None;
+        }
+    };
+    if let Some(unused) = columns
+        .keys()
+        .find(|column| !predicate.columns().contains_key(*column))
+    {
+        let problem = format!("column `{}` is declared and not used", echo(unused));
+        columns_field?.note(problem, "exactly the columns that `where` names");
+    }
+    Some(Segment {
+        name: name?,
+        predicate,
+    })
+}
+
+fn columns(field: &Field<'_>) -> Option<Columns> {
+    let entries = field.entries()?;
+    if entries.is_empty() || entries.len() > COLUMNS_MAX {
+        field.note(
+            format!("{} columns are declared", entries.len()),
+            format!("1 to {COLUMNS_MAX}"),
+        );
+        return None;
+    }
+    let mut columns = Columns::new();
+    for (name, column_type) in entries {
+        columns.insert(name.into(), column_type.parsed()?);
+    }
+    Some(columns)
+}
+
+fn caps(field: &Field<'_>) -> Option<Caps> {
+    let mut table = field.table()?;
+    let rows = table.integer("rows_per_flow", 1..=u64::from(ROWS_PER_FLOW_MAX));
+    let flows = table.integer("flows_per_period", 1..=100_000);
+    let days = table.integer("period_days", 1..=3660);
+    let identifiers_field = table.required("identifiers_per_period");
+    table.finish();
+    let identifiers_field = identifiers_field?;
+    let identifiers = identifiers_field.integer(1..=IDENTIFIERS_PER_PERIOD_MAX)?;
+    if let Some(rows) = rows.filter(|rows| *rows > identifiers) {
+        identifiers_field.note(
+            format!("one flow may bring {rows} identifiers, a whole period only {identifiers}"),
+            format!("{rows} or more, or a smaller rows_per_flow"),
+        );
+    }
+    Some(Caps {
+        rows_per_flow: whole(rows)?,
+        flows_per_period: whole(flows)?,
+        period_days: whole(days)?,
+        identifiers_per_period: identifiers,
+    })
+}
+
+fn groups(table: &mut Table<'_>, caps: Option<Caps>) -> (Option<u64>, Option<u64>) {
+    let k = table.integer("k", 2..=100_000);
+    let field = table.required("minimum_match");
+    let minimum = field
+        .as_ref()
+        .and_then(|field| field.integer(1..=u64::from(ROWS_PER_FLOW_MAX)));
+    if let (Some(field), Some(minimum)) = (&field, minimum) {
+        if let Some(k) = k.filter(|k| minimum < *k) {
+            field.note(
+                format!("with fewer than k = {k} matches every row would be suppressed"),
+                format!("{k} or more"),
+            );
+        }
+        if let Some(caps) = caps.filter(|caps| minimum > u64::from(caps.rows_per_flow)) {
+            field.note(
+                "no flow can reach it",
+                format!("at most rows_per_flow = {}", caps.rows_per_flow),
+            );
+        }
+    }
+    (k, minimum)
+}
+
+fn retention(field: &Field<'_>) -> Option<Retention> {
+    let mut table = field.table()?;
+    // Network Data Regulations Art. 12 and PIPL Art. 56: records of provision >= 3 years.
+    let audit_years = table
+        .optional("audit_years")
+        .map_or(Some(7), |field| field.integer(3..=100));
+    let deletion_days = table.integer("deletion_days", 1..=3660);
+    table.finish();
+    Some(Retention {
+        audit_years: whole(audit_years)?,
+        deletion_days: whole(deletion_days)?,
+    })
+}
+
+/// Reads every element, so that every fault is noted, then gives all or none.
+fn each<'a, T>(fields: &[Field<'a>], read: impl Fn(&Field<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let read: Vec<Option<T>> = fields.iter().map(read).collect();
+    read.into_iter().collect()
+}
+
+fn optional_list<'a, T>(
+    field: Option<&Field<'a>>,
+    read: impl Fn(&Field<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    match field {
+        Some(field) => each(&field.list(0..=1024)?, read),
+        None => Some(Vec::new()),
+    }
+}
+
+fn no_duplicates<T, K: Ord + std::fmt::Display>(
+    fields: &[Field<'_>],
+    items: &[T],
+    key: impl Fn(&T) -> K,
+) {
+    let mut seen = BTreeSet::new();
+    for (field, item) in fields.iter().zip(items) {
+        let key = key(item);
+        let problem = format!("`{key}` occurs twice");
+        if !seen.insert(key) {
+            field.note(problem, "each once");
+        }
+    }
+}

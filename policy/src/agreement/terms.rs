@@ -1,0 +1,158 @@
+//! The parts of an agreement.
+
+use crate::segment::Predicate;
+use crate::text::{Malformed, SegmentName, closed_list, serde_as_text};
+
+closed_list!(
+    /// What the recipient may use a delivery for. A closed list: a purpose that is not on it
+    /// is refused. Credit decisions are deliberately absent.
+    Purpose, "a purpose",
+    "one of marketing_suitability, product_recommendation, risk_assessment, fraud_prevention, customer_service, joint_statistics",
+    {
+        MarketingSuitability = "marketing_suitability": "Deciding which offers suit a person, with a way to object (PIPL Art. 24).",
+        ProductRecommendation = "product_recommendation": "Recommending a product to a person who asked for advice.",
+        RiskAssessment = "risk_assessment": "Judging the recipient's own exposure, without a decision about credit.",
+        FraudPrevention = "fraud_prevention": "Finding identity fraud and double claims.",
+        CustomerService = "customer_service": "Serving common customers under contracts they already hold.",
+        JointStatistics = "joint_statistics": "Describing the common customers as a group.",
+    }
+);
+
+closed_list!(
+    /// On which ground the personal information is handled (PIPL Art. 13; GDPR Art. 6).
+    LegalBasis, "a legal basis",
+    "one of consent, contract, legal_obligation, vital_interest, public_interest, legitimate_interest",
+    {
+        Consent = "consent": "The person consented, separately for this recipient and purpose (PIPL Art. 23).",
+        Contract = "contract": "Needed for a contract with the person.",
+        LegalObligation = "legal_obligation": "Needed for a duty that a law sets.",
+        VitalInterest = "vital_interest": "Needed in an emergency to protect life, health or property.",
+        PublicInterest = "public_interest": "Needed for a task in the public interest.",
+        LegitimateInterest = "legitimate_interest": "A legitimate interest; GDPR only, PIPL knows no such ground.",
+    }
+);
+
+closed_list!(
+    /// Kind of flow that an agreement allows.
+    FlowKind, "a kind of flow that this version offers", "exchange",
+    { Exchange = "exchange": "The recipient gets the agreed tags of common customers, row by row.", }
+);
+
+closed_list!(
+    /// The private set intersection protocol.
+    Protocol, "a protocol that this version offers", "dh",
+    { Dh = "dh": "Mutual Diffie-Hellman tokens over ristretto255.", }
+);
+
+closed_list!(
+    /// What customers are matched by.
+    IdentifierType, "a type of identifier", "one of phone, resident_id, email",
+    {
+        Phone = "phone": "A telephone number, brought to E.164.",
+        ResidentId = "resident_id": "An 18-digit resident identity number with its check digit (GB 11643).",
+        Email = "email": "An e-mail address.",
+    }
+);
+
+/// A country, ISO 3166-1 alpha-2: two upper-case letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Region([u8; 2]);
+
+impl std::str::FromStr for Region {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text.as_bytes() {
+            [a, b] if a.is_ascii_uppercase() && b.is_ascii_uppercase() => Ok(Self([*a, *b])),
+            _ => Err(Malformed::new(
+                "a region",
+                text,
+                "two capital letters of ISO 3166-1, like CN",
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for Region {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b] = self.0;
+        write!(f, "{}{}", char::from(a), char::from(b))
+    }
+}
+
+serde_as_text!(Region);
+
+/// One way to match, with the rules that bring both sides' identifiers to one form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentifierRule {
+    pub(super) identifier: IdentifierType,
+    pub(super) rules: u32,
+    pub(super) default_region: Option<Region>,
+}
+
+impl IdentifierRule {
+    /// What is matched.
+    #[must_use]
+    pub fn identifier(&self) -> IdentifierType {
+        self.identifier
+    }
+
+    /// Version of the normalisation rules; both sides must apply the same.
+    #[must_use]
+    pub fn rules(&self) -> u32 {
+        self.rules
+    }
+
+    /// The country of telephone numbers written without one.
+    #[must_use]
+    pub fn default_region(&self) -> Option<Region> {
+        self.default_region
+    }
+}
+
+/// A named predicate over the owner's columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub(super) name: SegmentName,
+    pub(super) predicate: Predicate,
+}
+
+impl Segment {
+    /// The name that a request uses.
+    #[must_use]
+    pub fn name(&self) -> &SegmentName {
+        &self.name
+    }
+
+    /// The checked predicate.
+    #[must_use]
+    pub fn predicate(&self) -> &Predicate {
+        &self.predicate
+    }
+}
+
+/// How much may flow.
+///
+/// Periods follow each other without gap from the midnight UTC at which the agreement
+/// begins, so both sides and the broker count in the same ones. Around the edge of two
+/// periods up to twice a period's cap can pass within `period_days`; choose caps so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Most identifiers that the recipient may bring to one flow, hence most rows it can get.
+    pub rows_per_flow: u32,
+    /// Most flows in a period.
+    pub flows_per_period: u32,
+    /// Length of a period in days.
+    pub period_days: u32,
+    /// Most identifiers that the recipient may bring to all flows of a period together.
+    pub identifiers_per_period: u64,
+}
+
+/// How long records are kept and when delivered rows must be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Years for which each side keeps the audit record; at least 3 (PIPL Art. 56).
+    pub audit_years: u32,
+    /// Days after which the recipient must have deleted what was delivered.
+    pub deletion_days: u32,
+}

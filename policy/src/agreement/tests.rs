@@ -1,0 +1,429 @@
+use super::*;
+use crate::keys::{InstitutionKey, NoisePublicKey};
+use proptest::prelude::*;
+use time::macros::date;
+
+pub(crate) fn party(name: &str, seed: u8) -> PartyKeys {
+    PartyKeys {
+        name: name.parse().unwrap(),
+        signing_key: InstitutionKey::from_seed(&[seed; 32]).public(),
+        noise_key: NoisePublicKey::from_bytes([seed; 32]).unwrap(),
+    }
+}
+
+pub(crate) fn sample_text() -> String {
+    template(
+        &party("north-bank", 1),
+        &party("east-life", 2),
+        date!(2026 - 01 - 01),
+    )
+}
+
+pub(crate) fn sample() -> Agreement {
+    Agreement::parse(&sample_text()).unwrap()
+}
+
+/// The sample with one piece of its text replaced; the piece must be there.
+pub(crate) fn changed(from: &str, to: &str) -> Result<Agreement, Findings> {
+    let text = sample_text();
+    assert!(text.contains(from), "the sample has no {from}");
+    Agreement::parse(&text.replacen(from, to, 1))
+}
+
+fn line_of(needle: &str) -> u32 {
+    let at = sample_text()
+        .lines()
+        .position(|line| line.contains(needle))
+        .unwrap();
+    u32::try_from(at).unwrap() + 1
+}
+
+#[test]
+fn the_template_parses_and_needs_no_advice() {
+    let agreement = sample();
+    assert_eq!(agreement.id().as_str(), "north-bank-east-life-tags");
+    assert_eq!(agreement.tags().len(), 4);
+    assert_eq!(agreement.valid_until(), date!(2026 - 12 - 31));
+    assert_eq!(lint(&agreement), []);
+}
+
+#[test]
+fn the_canonical_form_is_pinned() {
+    // Whoever changes this digest breaks every signature made so far: raise version_of_format.
+    assert_eq!(
+        sample().digest().to_string(),
+        "e3a34116c06e7956b2e2aef161995ff2f4056bc694cfee80e16c9a08cdc3387f"
+    );
+    let bytes = sample().canonical_bytes().to_vec();
+    assert!(
+        bytes.starts_with(br#"{"caps":{"flows_per_period":12,"identifiers_per_period":500000,"#)
+    );
+}
+
+#[test]
+fn the_canonical_form_round_trips_and_comments_do_not_count() {
+    let agreement = sample();
+    let read = Agreement::from_canonical(agreement.canonical_bytes()).unwrap();
+    assert_eq!(read, agreement);
+    assert_eq!(read.digest(), agreement.digest());
+    let commented = changed("k = 10 ", "k = 10 # ten\n#").unwrap();
+    assert_eq!(commented.digest(), agreement.digest());
+}
+
+#[test]
+fn spellings_of_one_number_have_one_digest() {
+    let quoted = changed("[[1000, 2500,", "[[\"1000.00\", 2_500.0,").unwrap();
+    assert_eq!(quoted.digest(), sample().digest());
+}
+
+#[test]
+fn other_spellings_of_the_canonical_form_must_fail() {
+    let canonical = String::from_utf8(sample().canonical_bytes().to_vec()).unwrap();
+    for (name, text) in [
+        ("blank", canonical.replacen(':', ": ", 1)),
+        ("trailing_newline", format!("{canonical}\n")),
+        (
+            "duplicate_key",
+            canonical.replacen("{\"caps\"", "{\"k\":10,\"caps\"", 1),
+        ),
+        (
+            "unknown_key",
+            canonical.replacen("{\"caps\"", "{\"a\":1,\"caps\"", 1),
+        ),
+        (
+            "default_left_out",
+            canonical.replacen("\"audit_years\":7,", "", 1),
+        ),
+        ("float", canonical.replacen("\"k\":10", "\"k\":10.0", 1)),
+        (
+            "decimal_spelling",
+            canonical.replacen("\"1000\"", "\"1000.0\"", 1),
+        ),
+        ("truncated", canonical.trim_end_matches('}').to_owned()),
+        ("too_large", " ".repeat(CANONICAL_BYTES_MAX + 1)),
+        ("null", canonical.replacen("\"dh\"", "null", 1)),
+    ] {
+        assert_ne!(text, canonical, "{name}");
+        assert!(
+            Agreement::from_canonical(text.as_bytes()).is_err(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
+    let cases = [
+        (
+            "version_of_format = 1",
+            "version_of_format = 2",
+            "version_of_format",
+            "1 to 1",
+        ),
+        ("id = \"north", "id = \"North", "id", "a-z"),
+        ("\nversion = 1", "\nversion = 0", "version", "from 1"),
+        (
+            "\"marketing_suitability\"\n",
+            "\"marketing\"\n",
+            "purpose",
+            "marketing_suitability",
+        ),
+        (
+            "\"marketing_suitability\"\n",
+            "\"credit_decision\"\n",
+            "purpose",
+            "risk_assessment",
+        ),
+        ("\"consent\"\n", "\"because\"\n", "legal_basis", "contract"),
+        (
+            "2026-12-31",
+            "2025-12-31",
+            "valid_until",
+            "2026-01-01 or later",
+        ),
+        (
+            "valid_from = 2026-01-01",
+            "valid_from = 2026-01-01T00:00:00Z",
+            "valid_from",
+            "2026-11-23",
+        ),
+        ("[\"exchange\"]", "[\"measure\"]", "flows[0]", "exchange"),
+        ("[\"exchange\"]", "[]", "flows", "1 to 1"),
+        ("\"dh\"", "\"vole\"", "protocol", "dh"),
+        ("\nk = 10", "\nk = 1", "k", "from 2"),
+        (
+            "minimum_match = 50",
+            "minimum_match = 9",
+            "minimum_match",
+            "10 or more",
+        ),
+        (
+            "minimum_match = 50",
+            "minimum_match = 100001",
+            "minimum_match",
+            "at most",
+        ),
+        (
+            "default_region = \"CN\"",
+            "default_region = \"cn\"",
+            "identifiers[0].default_region",
+            "capital",
+        ),
+        (
+            "\"resident_id\", rules = 1",
+            "\"email\", rules = 1",
+            "identifiers[2]",
+            "each once",
+        ),
+        (
+            "\"resident_id\", rules = 1",
+            "\"email\", rules = 1, default_region = \"CN\"",
+            "identifiers[1].default_region",
+            "only phone",
+        ),
+        (
+            "class = \"C2\"",
+            "class = \"C3\"",
+            "tags[0].class",
+            "C1 or C2",
+        ),
+        (
+            "kind = \"ordinal\"",
+            "kind = \"rank\"",
+            "tags[0].kind",
+            "ordinal",
+        ),
+        ("level = 1", "level = 3", "tags[0].level", "1 to 2"),
+        (
+            "aggressive = \"high\"",
+            "aggresive = \"high\"",
+            "tags[0].levels[0]",
+            "parent",
+        ),
+        (
+            "name = \"housing\"",
+            "name = \"age_band\"",
+            "tags[3]",
+            "each once",
+        ),
+        ("[25, 35, 45", "[35, 25, 45", "tags[1].bands[0]", "greater"),
+        ("[35, 45, 55]", "[36, 45, 55]", "tags[1].bands[1]", "finer"),
+        (
+            "years_held >= 2",
+            "years_held >= '2'",
+            "segments[0].where",
+            "without quotes",
+        ),
+        (
+            "status = \"text\"",
+            "status = \"text\", age = \"number\"",
+            "segments[0].columns",
+            "exactly",
+        ),
+        (
+            "rows_per_flow = 100000 ",
+            "rows_per_flow = 10000001 ",
+            "caps.rows_per_flow",
+            "10000000",
+        ),
+        (
+            "rows_per_flow = 100000 ",
+            "rows_per_flow = 600000 ",
+            "caps.identifiers_per_period",
+            "600000 or more",
+        ),
+        (
+            "audit_years = 7",
+            "audit_years = 2",
+            "retention.audit_years",
+            "from 3",
+        ),
+        (
+            "name = \"east-life\"",
+            "name = \"north-bank\"",
+            "recipient",
+            "two institutions",
+        ),
+        (
+            "flows_per_period = 12",
+            "flows_per_periods = 12",
+            "caps.flows_per_periods",
+            "flows_per_period",
+        ),
+        (
+            "flows_per_period = 12",
+            "flows_per_period = \"12\"",
+            "caps.flows_per_period",
+            "whole number",
+        ),
+        ("dataset = ", "data_set = ", "dataset", "template"),
+    ];
+    for (from, to, path, would_pass) in cases {
+        let findings = changed(from, to).expect_err(to);
+        let hit = findings
+            .iter()
+            .find(|finding| finding.path == path && finding.would_pass.contains(would_pass));
+        assert!(hit.is_some(), "{to}:\n{findings}");
+    }
+}
+
+#[test]
+fn lines_are_those_of_the_text() {
+    let findings = changed("class = \"C2\"", "class = \"C3\"").unwrap_err();
+    assert_eq!(
+        findings.iter().next().unwrap().line,
+        Some(line_of("class = \"C2\""))
+    );
+    let findings = changed("[35, 45, 55]", "[36, 45, 55]").unwrap_err();
+    assert_eq!(
+        findings.iter().next().unwrap().line,
+        Some(line_of("[35, 45, 55]"))
+    );
+    let findings = changed("[retention]", "[retention]\nkeep = 1").unwrap_err();
+    assert_eq!(
+        findings.iter().next().unwrap().line,
+        Some(line_of("[retention]") + 1)
+    );
+}
+
+#[test]
+fn several_faults_are_reported_at_once() {
+    let text = sample_text()
+        .replace("k = 10 ", "k = 1 ")
+        .replace("\"dh\"", "\"vole\"")
+        .replace("class = \"C2\"", "class = \"C3\"")
+        .replace("deletion_days", "deletion_dayz");
+    let findings = Agreement::parse(&text).unwrap_err();
+    // k, protocol, three classes, an unknown and a missing key.
+    assert_eq!(findings.iter().count(), 7, "{findings}");
+    assert!(findings.iter().is_sorted_by_key(|finding| finding.line));
+}
+
+#[test]
+fn syntax_errors_have_lines_too() {
+    let findings = changed("protocol = \"dh\"", "protocol = \"dh").unwrap_err();
+    assert_eq!(
+        findings.iter().next().unwrap().line,
+        Some(line_of("protocol"))
+    );
+    assert!(Agreement::parse(&" ".repeat(TEXT_BYTES_MAX + 1)).is_err());
+}
+
+#[test]
+fn same_keys_on_both_sides_must_fail() {
+    let text = template(
+        &party("north-bank", 1),
+        &party("east-life", 1),
+        date!(2026 - 01 - 01),
+    );
+    let shown = Agreement::parse(&text).unwrap_err().to_string();
+    assert!(
+        shown.contains("`signing_key`") && shown.contains("`noise_key`"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_agreement_too_large_for_the_log_must_fail() {
+    let values: Vec<_> = (0..1000).map(|i| format!("\"{i:0>60}\"")).collect();
+    let list = format!("values = [{}]", values.join(","));
+    let findings = changed(
+        "values = [\"own\", \"rent\", \"for free\"]\nlevels = [{ own = \"own\", rent = \"not own\", \"for free\" = \"not own\" }]",
+        &list,
+    );
+    assert!(findings.unwrap_err().to_string().contains("32768"));
+}
+
+#[test]
+fn advice_has_lines_and_reasons() {
+    for (from, to, path) in [
+        (
+            "rows_per_flow = 100000 ",
+            "rows_per_flow = 500000 ",
+            "caps.identifiers_per_period",
+        ),
+        ("k = 10 ", "k = 3 ", "k"),
+        ("minimum_match = 50", "minimum_match = 10", "minimum_match"),
+        ("2026-12-31", "2029-12-31", "valid_until"),
+        (
+            "deletion_days = 90",
+            "deletion_days = 900",
+            "retention.deletion_days",
+        ),
+        ("\"consent\"\n", "\"legitimate_interest\"\n", "legal_basis"),
+        (
+            "flows_per_period = 12",
+            "flows_per_period = 120",
+            "caps.flows_per_period",
+        ),
+    ] {
+        let text = to.replace("500000 ", "5000 ");
+        let advice = lint(&changed(from, &text).unwrap());
+        let hit = advice.iter().find(|advice| advice.path == path);
+        assert!(
+            hit.is_some_and(|advice| advice.line.is_some()),
+            "{to}: {advice:?}"
+        );
+    }
+    let exact = changed("form = \"banded\"                 #", "form = \"exact\" #").unwrap();
+    let paths: Vec<_> = lint(&exact).into_iter().map(|advice| advice.path).collect();
+    assert_eq!(paths, ["tags", "tags[1].form"]);
+}
+
+#[test]
+fn validity_and_periods_are_whole_utc_days() {
+    let agreement = sample();
+    let at = |text: &str| agreement.period_at(text.parse().unwrap());
+    assert_eq!(at("2025-12-31T23:59:59Z"), None);
+    assert_eq!(at("2026-01-01T00:00:00Z").unwrap().index, 0);
+    assert_eq!(at("2026-01-30T23:59:59Z").unwrap().index, 0);
+    let second = at("2026-01-31T00:00:00Z").unwrap();
+    assert_eq!(
+        (second.index, second.end.to_string()),
+        (1, "2026-03-02T00:00:00Z".to_owned())
+    );
+    assert!(at("2026-12-31T23:59:59Z").is_some());
+    assert_eq!(at("2027-01-01T00:00:00Z"), None);
+}
+
+proptest! {
+    #[test]
+    fn valid_agreements_round_trip(
+        version in 1u32..,
+        k in 2u32..=50,
+        rows in 50u32..=10_000_000,
+        deletion in 1u32..=3660,
+        edges in prop::collection::btree_set(-100_000i64..100_000, 3..20),
+        fraction in 1u32..1000,
+    ) {
+        let fine: Vec<_> = edges.iter().map(|edge| format!("{edge}.{fraction:03}")).collect();
+        let text = sample_text()
+            .replace("\nversion = 1", &format!("\nversion = {version}"))
+            .replace("\nk = 10", &format!("\nk = {k}"))
+            .replace("rows_per_flow = 100000 ", &format!("rows_per_flow = {rows} "))
+            .replace("identifiers_per_period = 500000", "identifiers_per_period = 10000000")
+            .replace("deletion_days = 90", &format!("deletion_days = {deletion}"))
+            .replace("[[1000, 2500, 5000, 10000], [2500, 5000], [5000]]", &format!("[[{}], [{}]]", fine.join(","), fine[1]));
+        let agreement = Agreement::parse(&text).unwrap();
+        let read = Agreement::from_canonical(agreement.canonical_bytes()).unwrap();
+        prop_assert_eq!(read.canonical_bytes(), agreement.canonical_bytes());
+        prop_assert_eq!(read.version(), version);
+    }
+
+    #[test]
+    fn parsing_never_panics(text in "\\PC{0,300}", bytes: Vec<u8>) {
+        let _ = Agreement::parse(&text);
+        let _ = Agreement::from_canonical(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_document_never_panics(at in 0usize..4000, junk in "[ -~]{0,3}") {
+        let text = sample_text();
+        let (head, tail): (String, String) = (text.chars().take(at).collect(), text.chars().skip(at + 1).collect());
+        let _ = Agreement::parse(&format!("{head}{junk}{tail}"));
+        let mut canonical = sample().canonical_bytes().to_vec();
+        let length = canonical.len();
+        canonical[at % length] ^= 1;
+        prop_assert!(Agreement::from_canonical(&canonical).map_or(true, |read| read.digest() != sample().digest()));
+    }
+}

@@ -1,0 +1,355 @@
+//! The rules, one function each, in the order in which they are applied.
+
+use super::{AgreementStatus, CLOCK_SKEW_SECONDS_MAX, Denial, DenialCode, Facts};
+use crate::agreement::Period;
+use crate::request::RequestBody;
+
+type Checked = Result<(), Denial>;
+
+/// Applies every rule; the period is the one that the flow is charged to.
+pub(super) fn all(facts: &Facts<'_>, request: &RequestBody) -> Result<Period, Denial> {
+    caller(facts, request)?;
+    status(facts)?;
+    content(facts, request)?;
+    let period = validity(facts)?;
+    clock(facts, request)?;
+    replay(facts)?;
+    terms(facts, request)?;
+    tags(facts, request)?;
+    segment(facts, request)?;
+    caps(facts, request, period)?;
+    owner_limits(facts, request, period)?;
+    Ok(period)
+}
+
+fn deny<T>(
+    code: DenialCode,
+    field: &str,
+    message: impl Into<String>,
+    would_pass: impl Into<String>,
+) -> Result<T, Denial> {
+    Err(Denial::new(code, field, message, would_pass))
+}
+
+fn caller(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    if request.agreement != *facts.agreement.id() {
+        return Err(Denial::unknown_agreement(&request.agreement));
+    }
+    let recipient = &facts.agreement.recipient().name;
+    if facts.caller != recipient || request.recipient != *recipient {
+        // The recipient's name is not told: the caller may be a stranger to the agreement.
+        return deny(
+            DenialCode::WrongParty,
+            "recipient",
+            format!(
+                "`{}` is not the recipient of this agreement, or asks in another's name",
+                facts.caller
+            ),
+            "a request that the agreement's recipient signs and sends itself",
+        );
+    }
+    Ok(())
+}
+
+fn status(facts: &Facts<'_>) -> Checked {
+    match facts.status {
+        AgreementStatus::Active => Ok(()),
+        AgreementStatus::Proposed => deny(
+            DenialCode::NotCountersigned,
+            "agreement",
+            "the agreement is not signed by both institutions",
+            "the same request once both have signed",
+        ),
+        AgreementStatus::Superseded { by_version } => deny(
+            DenialCode::Superseded,
+            "agreement_version",
+            format!("version {} was replaced", facts.agreement.version()),
+            format!("version {by_version}"),
+        ),
+        AgreementStatus::Revoked => deny(
+            DenialCode::Revoked,
+            "agreement",
+            "the agreement was revoked",
+            "a new version, signed by both institutions",
+        ),
+    }
+}
+
+fn content(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    let agreement = facts.agreement;
+    if request.agreement_version != agreement.version() {
+        return deny(
+            DenialCode::WrongVersion,
+            "agreement_version",
+            format!("the request names version {}", request.agreement_version),
+            format!("version {}", agreement.version()),
+        );
+    }
+    if request.agreement_digest != agreement.digest() {
+        return deny(
+            DenialCode::WrongDigest,
+            "agreement_digest",
+            "the request rests on other content than the parties signed",
+            agreement.digest().to_string(),
+        );
+    }
+    Ok(())
+}
+
+fn validity(facts: &Facts<'_>) -> Result<Period, Denial> {
+    let (begins, ends) = (facts.agreement.begins(), facts.agreement.ends());
+    if let Some(period) = facts.agreement.period_at(facts.now) {
+        return Ok(period);
+    }
+    if facts.now < begins {
+        let message = format!("the agreement begins at {begins}, now is {}", facts.now);
+        return deny(
+            DenialCode::NotYetValid,
+            "agreement.valid_from",
+            message,
+            format!("a request from {begins} on"),
+        );
+    }
+    let message = format!("the agreement ended at {ends}, now is {}", facts.now);
+    deny(
+        DenialCode::Expired,
+        "agreement.valid_until",
+        message,
+        "a new version, signed by both institutions",
+    )
+}
+
+fn clock(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    if facts.now >= request.expires_at {
+        let message = format!(
+            "the request lapsed at {}, now is {}",
+            request.expires_at, facts.now
+        );
+        return deny(
+            DenialCode::RequestExpired,
+            "expires_at",
+            message,
+            "a new request; if its time is wrong, check the clock",
+        );
+    }
+    let ahead = request.issued_at.unix_seconds() - facts.now.unix_seconds();
+    if ahead.abs() > CLOCK_SKEW_SECONDS_MAX {
+        let direction = if ahead > 0 { "ahead of" } else { "behind" };
+        let message = format!(
+            "the request's time is {} seconds {direction} ours; check the clock",
+            ahead.abs()
+        );
+        return deny(
+            DenialCode::ClockSkew,
+            "issued_at",
+            message,
+            format!(
+                "a difference of at most {CLOCK_SKEW_SECONDS_MAX} seconds from {}",
+                facts.now
+            ),
+        );
+    }
+    Ok(())
+}
+
+fn replay(facts: &Facts<'_>) -> Checked {
+    if facts.usage.flow_id_used {
+        return deny(
+            DenialCode::Replayed,
+            "flow",
+            "a request with this flow id was granted before",
+            "16 fresh random bytes",
+        );
+    }
+    Ok(())
+}
+
+fn terms(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    let agreement = facts.agreement;
+    if !agreement.flows().contains(&request.kind) {
+        let message = format!("the agreement does not allow {}", request.kind);
+        return deny(
+            DenialCode::KindNotAllowed,
+            "kind",
+            message,
+            one_of(agreement.flows()),
+        );
+    }
+    if request.purpose != agreement.purpose() {
+        let message = format!("the purpose {} is not the agreement's", request.purpose);
+        return deny(
+            DenialCode::PurposeMismatch,
+            "purpose",
+            message,
+            agreement.purpose().as_str(),
+        );
+    }
+    let allowed: Vec<_> = agreement
+        .identifiers()
+        .iter()
+        .map(|rule| rule.identifier())
+        .collect();
+    if !allowed.contains(&request.identifier) {
+        let message = format!("the agreement does not match by {}", request.identifier);
+        return deny(
+            DenialCode::IdentifierOutside,
+            "identifier",
+            message,
+            one_of(&allowed),
+        );
+    }
+    Ok(())
+}
+
+fn tags(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    let names: Vec<_> = facts
+        .agreement
+        .tags()
+        .iter()
+        .map(|tag| tag.name())
+        .collect();
+    // One pass over the agreement's tags finds the request's in order and without repeats.
+    let mut rest = names.iter();
+    for (index, wanted) in request.tags.iter().enumerate() {
+        if !rest.any(|name| *name == wanted) {
+            let message = if names.contains(&wanted) {
+                format!("tag `{wanted}` is repeated or out of the agreement's order")
+            } else {
+                format!("tag `{wanted}` is not in the agreement")
+            };
+            let would_pass = format!("each once and in this order: {}", one_of(&names));
+            return deny(
+                DenialCode::TagOutside,
+                &format!("tags[{index}]"),
+                message,
+                would_pass,
+            );
+        }
+    }
+    Ok(())
+}
+
+fn segment(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    let Some(wanted) = &request.segment else {
+        return Ok(());
+    };
+    if facts.agreement.segment(wanted).is_none() {
+        let names: Vec<_> = facts
+            .agreement
+            .segments()
+            .iter()
+            .map(|segment| segment.name())
+            .collect();
+        let message = format!("segment `{wanted}` is not in the agreement");
+        let would_pass = if names.is_empty() {
+            "no segment".to_owned()
+        } else {
+            format!("no segment, or {}", one_of(&names))
+        };
+        return deny(DenialCode::SegmentOutside, "segment", message, would_pass);
+    }
+    Ok(())
+}
+
+fn caps(facts: &Facts<'_>, request: &RequestBody, period: Period) -> Checked {
+    let (caps, usage) = (facts.agreement.caps(), facts.usage);
+    if request.set_size > caps.rows_per_flow {
+        let message = format!("{} identifiers in one flow", request.set_size);
+        return deny(
+            DenialCode::OverRows,
+            "set_size",
+            message,
+            format!("at most {}", caps.rows_per_flow),
+        );
+    }
+    if usage.flows_in_period >= caps.flows_per_period {
+        let message = format!("all {} flows of the period are used", caps.flows_per_period);
+        return deny(
+            DenialCode::OverFlows,
+            "agreement.caps.flows_per_period",
+            message,
+            renewal(facts, period),
+        );
+    }
+    let left = caps
+        .identifiers_per_period
+        .saturating_sub(usage.identifiers_in_period);
+    if u64::from(request.set_size) > left {
+        let message = format!(
+            "{} identifiers, of which {left} are left in the period",
+            request.set_size
+        );
+        return deny(
+            DenialCode::OverIdentifiers,
+            "set_size",
+            message,
+            at_most_or_renewal(left, facts, period),
+        );
+    }
+    Ok(())
+}
+
+fn owner_limits(facts: &Facts<'_>, request: &RequestBody, period: Period) -> Checked {
+    let (limits, usage) = (facts.owner_limits, facts.usage);
+    if let Some(cap) = limits.rows_per_flow.filter(|cap| request.set_size > *cap) {
+        let message = format!(
+            "{} identifiers exceed the owner's own cap for one flow",
+            request.set_size
+        );
+        return deny(
+            DenialCode::OwnerLimit,
+            "set_size",
+            message,
+            format!("at most {cap}"),
+        );
+    }
+    if limits
+        .flows_per_period
+        .is_some_and(|cap| usage.flows_in_period >= cap)
+    {
+        let message = "the owner's own cap of flows for the period is used";
+        return deny(
+            DenialCode::OwnerLimit,
+            "flow",
+            message,
+            renewal(facts, period),
+        );
+    }
+    if let Some(cap) = limits.identifiers_per_period {
+        let left = cap.saturating_sub(usage.identifiers_in_period);
+        if u64::from(request.set_size) > left {
+            let message = format!(
+                "{} identifiers exceed what the owner's own cap leaves in the period",
+                request.set_size
+            );
+            return deny(
+                DenialCode::OwnerLimit,
+                "set_size",
+                message,
+                at_most_or_renewal(left, facts, period),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn at_most_or_renewal(left: u64, facts: &Facts<'_>, period: Period) -> String {
+    match left {
+        0 => renewal(facts, period),
+        left => format!("at most {left} now, or {}", renewal(facts, period)),
+    }
+}
+
+/// When used-up caps renew: the next period, if the agreement still holds then.
+fn renewal(facts: &Facts<'_>, period: Period) -> String {
+    if period.end < facts.agreement.ends() {
+        format!("a request from {} on, when the caps renew", period.end)
+    } else {
+        "a new version of the agreement; this one ends before its caps renew".to_owned()
+    }
+}
+
+fn one_of<T: std::fmt::Display>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
