@@ -1,0 +1,174 @@
+//! Mutual tokens and what they expand to.
+
+use std::fmt;
+
+use hkdf::HkdfExtract;
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::row::{RowKey, SealKey};
+use crate::session::{Role, SessionId};
+
+const EXTRACT_LABEL: &[u8] = b"counterfoil/token/v1";
+const MATCH_ID_LABEL: &[u8] = b"counterfoil/match-id/v1";
+const OWNER_ROW_LABEL: &[u8] = b"counterfoil/row-key/owner/v1";
+const RECIPIENT_ROW_LABEL: &[u8] = b"counterfoil/row-key/recipient/v1";
+
+/// The name under which the broker joins one item of one session.
+///
+/// 128 bits, so that with n and m items the chance of any accidental match is at
+/// most n * m / 2^128: 2^-88 for 2^20 x 2^20, and 2^-80 still for 2^24 x 2^24.
+/// It is not secret from the broker, and the broker can invert it no more than
+/// the token it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MatchId([u8; 16]);
+
+impl MatchId {
+    /// Takes a match id that a party submitted.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes to submit; the delivery is sorted by them.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// T(z): what both holders of an identifier compute, and neither alone.
+///
+/// The 32 bytes are the pseudo-random key of HKDF-SHA256 (RFC 5869) whose salt is
+/// the session; match id and row keys are expanded from it when asked for, so a
+/// million tokens are 32 MiB. Neither `Clone` nor `Copy`: [`Token::into_seal_key`]
+/// consumes it, which is what makes each sealing key seal once.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Token([u8; 32]);
+
+impl Token {
+    /// HKDF-Extract over the group element and the item.
+    ///
+    /// The item goes in beside the element as in RFC 9497 section 3.3.1 (`Finalize`):
+    /// a peer that answers with elements of its choosing cannot make two items collide.
+    /// The element comes first and has a fixed length, so the encoding is injective.
+    pub(crate) fn derive(session: &SessionId, item: &[u8], element: &[u8; 32]) -> Self {
+        let mut extract = HkdfExtract::<Sha256>::new(Some(session.as_bytes()));
+        extract.input_ikm(EXTRACT_LABEL);
+        extract.input_ikm(element);
+        extract.input_ikm(item);
+        let (mut prk, _) = extract.finalize();
+        let token = Self(prk.into());
+        prk.zeroize();
+        token
+    }
+
+    /// A token whose value is still to come; `Query` fills every one before it hands any out.
+    pub(crate) const fn pending() -> Self {
+        Self([0; 32])
+    }
+
+    /// The name of this item in this session.
+    #[must_use]
+    pub fn match_id(&self) -> MatchId {
+        MatchId(*self.expand::<16>(MATCH_ID_LABEL))
+    }
+
+    /// The key that opens the row which `sealer` sealed for this item.
+    ///
+    /// The recipient submits `row_key(Role::Owner)`, so that the broker can open
+    /// the owner's row where both hold the item, and the other way round.
+    #[must_use]
+    pub fn row_key(&self, sealer: Role) -> RowKey {
+        RowKey::from_bytes(&self.expand(row_label(sealer)))
+    }
+
+    /// The key with which `role` seals its own row for this item, once.
+    #[must_use]
+    pub fn into_seal_key(self, role: Role) -> SealKey {
+        SealKey::new(self.row_key(role), role)
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "the key has 32 bytes, N is at most 32: HKDF takes both"
+    )]
+    fn expand<const N: usize>(&self, label: &[u8]) -> Zeroizing<[u8; N]> {
+        const { assert!(N <= 32) };
+        let mut out = Zeroizing::new([0; N]);
+        hkdf::Hkdf::<Sha256>::from_prk(&self.0)
+            .expect("a 32-byte key fits SHA-256")
+            .expand(label, out.as_mut_slice())
+            .expect("one block or less");
+        out
+    }
+}
+
+const fn row_label(sealer: Role) -> &'static [u8] {
+    match sealer {
+        Role::Owner => OWNER_ROW_LABEL,
+        Role::Recipient => RECIPIENT_ROW_LABEL,
+    }
+}
+
+impl ConstantTimeEq for Token {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for Token {}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(<redacted>)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(session: u8, item: &[u8], element: u8) -> Token {
+        Token::derive(&SessionId::from_bytes([session; 32]), item, &[element; 32])
+    }
+
+    #[test]
+    fn the_derivation_is_pinned() {
+        // Python's hmac over the definition of RFC 5869, apart from this code.
+        let t = token(1, b"phone\0+8613812345678", 2);
+        assert_eq!(
+            hex::encode(t.match_id().as_bytes()),
+            "2456c34509dd0d19f722dfa21d0bb623"
+        );
+        assert_eq!(
+            hex::encode(t.row_key(Role::Owner).expose()),
+            "441a40fe698e68f5a0d52f5ce882d562516c86db42576f64ef4bfbe6737600f0"
+        );
+        assert_eq!(
+            hex::encode(t.row_key(Role::Recipient).expose()),
+            "d1a8449ab547acb5ccded6f08c64e18da5a0ff578bb84f222da6386575a941b3"
+        );
+    }
+
+    #[test]
+    fn session_item_and_element_each_change_the_token() {
+        let base = token(1, b"item", 2);
+        assert_eq!(base, token(1, b"item", 2));
+        assert_ne!(base, token(9, b"item", 2));
+        assert_ne!(base, token(1, b"item2", 2));
+        assert_ne!(base, token(1, b"item", 9));
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", token(1, b"item", 2)), "Token(<redacted>)");
+    }
+}
