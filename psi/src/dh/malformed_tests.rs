@@ -7,7 +7,7 @@ use super::*;
 
 const POINT: usize = 32;
 
-/// Encodings that RFC 9496 appendix A.3 lists as invalid.
+/// Encodings that RFC 9496 appendix A.2 lists as invalid.
 const INVALID: [(&str, &str); 9] = [
     (
         "all_ones",
