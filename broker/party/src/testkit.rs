@@ -1,0 +1,125 @@
+//! A certificate authority and homes for the tests of this crate.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
+use time::{Duration, OffsetDateTime};
+
+use crate::clock::Clock;
+use crate::home::{BrokerRecord, Home};
+use crate::transport::BROKER_NAME;
+
+/// A broker's CA as the broker makes it.
+pub(crate) struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) pem: String,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let key = p256();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "test CA");
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            der: certificate.der().clone(),
+            pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.der).into()
+    }
+
+    /// A broker's leaf, valid from an hour ago for a day.
+    pub(crate) fn server(&self) -> (CertificateDer<'static>, KeyPair) {
+        self.leaf(&Leaf::default())
+    }
+
+    pub(crate) fn leaf(&self, leaf: &Leaf) -> (CertificateDer<'static>, KeyPair) {
+        let key = p256();
+        let certificate = leaf.params().signed_by(&key, &self.issuer).unwrap();
+        (certificate.der().clone(), key)
+    }
+
+    /// Signs a party's own certificate request, as joining does.
+    pub(crate) fn client_pem(&self, home: &Home, cn: &str, ends_in: Duration) -> String {
+        let key = home.tls_key().unwrap();
+        let pem = key.request(cn).unwrap();
+        let mut request = rcgen::CertificateSigningRequestParams::from_pem(&pem).unwrap();
+        request.params.not_before = OffsetDateTime::now_utc() - Duration::hours(48);
+        request.params.not_after = OffsetDateTime::now_utc() + ends_in;
+        request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        request.signed_by(&self.issuer).unwrap().pem()
+    }
+
+    /// A home that has joined a broker of this CA at `address`.
+    pub(crate) fn joined(
+        &self,
+        address: &str,
+        clock: Clock,
+        ends_in: Duration,
+    ) -> (tempfile::TempDir, Home) {
+        let (dir, home) = home(clock);
+        let mut home = home;
+        let certificate = self.client_pem(&home, "north-bank", ends_in);
+        let broker = BrokerRecord {
+            address: address.to_owned(),
+            log_key: "unused".to_owned(),
+        };
+        home.store_join(&certificate, &self.pem, broker).unwrap();
+        (dir, home)
+    }
+}
+
+/// What a leaf says of itself.
+pub(crate) struct Leaf {
+    pub(crate) name: &'static str,
+    pub(crate) usage: ExtendedKeyUsagePurpose,
+    pub(crate) begins_in: Duration,
+    pub(crate) ends_in: Duration,
+}
+
+impl Default for Leaf {
+    fn default() -> Self {
+        Self {
+            name: BROKER_NAME,
+            usage: ExtendedKeyUsagePurpose::ServerAuth,
+            begins_in: Duration::hours(-1),
+            ends_in: Duration::hours(12),
+        }
+    }
+}
+
+impl Leaf {
+    fn params(&self) -> CertificateParams {
+        let mut params = CertificateParams::new(vec![self.name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![self.usage.clone()];
+        params.not_before = OffsetDateTime::now_utc() + self.begins_in;
+        params.not_after = OffsetDateTime::now_utc() + self.ends_in;
+        params
+    }
+}
+
+pub(crate) fn home(clock: Clock) -> (tempfile::TempDir, Home) {
+    home_of("north-bank", clock)
+}
+
+pub(crate) fn home_of(org: &str, clock: Clock) -> (tempfile::TempDir, Home) {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::create(&dir.path().join("home"), org.parse().unwrap(), clock).unwrap();
+    (dir, home)
+}
+
+fn p256() -> KeyPair {
+    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap()
+}
