@@ -1,0 +1,469 @@
+//! The owner's datasets: which rows, under which identifiers, which columns are tags, which segments there are.
+//!
+//! ```
+//! use counterfoil_party::data::DatasetFile;
+//!
+//! let file = DatasetFile::parse(r#"
+//! [[dataset]]
+//! name = "customers"
+//! source = "customers.csv"                 # .csv .tsv .txt .parquet, or postgres://agent@host/bank
+//! # sql = "SELECT …"                       # with postgres:// only; the password comes from PGPASSWORD
+//! # delimiter = ";"                        # with text only; found by itself otherwise
+//! identifiers = [
+//!     { type = "phone", column = "mobile", default_region = "CN" },
+//!     { type = "email", column = "mail" },
+//! ]
+//!
+//! [dataset.tags]                           # tag of the agreement = column of the source
+//! risk_appetite = "risk"
+//! wealth_tier = "tier"
+//!
+//! [[dataset.segments]]
+//! name = "affluent"
+//! where = "wealth_tier >= 3 and age >= 30"
+//! "#)?;
+//! assert_eq!(file.dataset("customers").map(|dataset| dataset.tags().len()), Some(2));
+//! # Ok::<(), counterfoil_party::data::DatasetError>(())
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use counterfoil_psi::{IdentifierKind, Normaliser, Region, UnknownKind, UnknownRegion};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::error::SourceError;
+use super::redact::redact;
+use super::source::{Delimiter, Source};
+
+/// Most bytes of a name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// What is wrong with a file of datasets, and on which line.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {fault}")]
+pub struct DatasetError {
+    /// The line, from 1; 0 where the file itself could not be read.
+    pub line: usize,
+    /// What is wrong there.
+    #[source]
+    pub fault: DatasetFault,
+}
+
+/// What can be wrong with a dataset.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetFault {
+    /// The file cannot be read.
+    #[error("cannot read the datasets: {0}")]
+    File(#[from] std::io::Error),
+    /// Not TOML, or a key that is unknown, missing or of another type.
+    #[error("{0}")]
+    Syntax(String),
+    /// The source of a dataset.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A type of identifier that does not exist.
+    #[error(transparent)]
+    Kind(#[from] UnknownKind),
+    /// A region that does not exist.
+    #[error(transparent)]
+    Region(#[from] UnknownRegion),
+    /// A region where none is meant.
+    #[error("only phones have a default region: leave it out for `{0}`")]
+    RegionWithoutPhone(IdentifierKind),
+    /// A name that an agreement could not carry.
+    #[error("`{0}` is not a name: use 1 to 64 of a-z, 0-9, `_` and `-`, beginning with a letter")]
+    Name(String),
+    /// A name or type that is already taken.
+    #[error("{what} `{name}` is there twice: keep one")]
+    Twice {
+        /// What is named so.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Nothing to match by.
+    #[error("`identifiers` is empty: add at least one `{{ type = \"phone\", column = \"…\" }}`")]
+    NoIdentifiers,
+    /// An empty text where one is needed.
+    #[error("`{0}` is empty: write something there or leave the entry out")]
+    Empty(&'static str),
+    /// A database without a query.
+    #[error("a postgres:// source needs a query: add `sql = \"SELECT …\"`")]
+    NoSql,
+}
+
+/// All datasets of an owner, checked.
+#[derive(Clone, Debug, Default)]
+pub struct DatasetFile {
+    datasets: Vec<Dataset>,
+}
+
+/// One dataset.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    name: String,
+    source: Source,
+    identifiers: Vec<IdentifierColumn>,
+    tags: BTreeMap<String, String>,
+    segments: Vec<Segment>,
+}
+
+/// A column that holds identifiers of one type.
+#[derive(Clone, Debug)]
+pub struct IdentifierColumn {
+    column: String,
+    normaliser: Normaliser,
+}
+
+/// A predicate over the owner's columns, under the name that the agreement knows.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    name: String,
+    predicate: String,
+    line: usize,
+}
+
+impl DatasetFile {
+    /// Reads and checks a file; relative paths in it start at its folder.
+    ///
+    /// # Errors
+    /// [`DatasetError`], with the line.
+    pub fn read(path: &Path) -> Result<Self, DatasetError> {
+        let text = fs::read_to_string(path).map_err(|error| DatasetError {
+            line: 0,
+            fault: error.into(),
+        })?;
+        let mut file = Self::parse(&text)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for dataset in &mut file.datasets {
+            dataset.source = dataset.source.clone().relative_to(folder);
+        }
+        Ok(file)
+    }
+
+    /// Checks the text of a file. Nothing that it names is opened.
+    ///
+    /// # Errors
+    /// [`DatasetError`], with the line.
+    pub fn parse(text: &str) -> Result<Self, DatasetError> {
+        let lines = LineIndex(text);
+        let raw: RawFile = toml::from_str(text).map_err(|error| DatasetError {
+            line: error.span().map_or(1, |span| lines.at(&span)),
+            // Only the message: the whole error quotes the line, which may hold a password.
+            fault: DatasetFault::Syntax(redact(error.message())),
+        })?;
+        let mut taken = Names::new("dataset");
+        let mut datasets = Vec::with_capacity(raw.dataset.len());
+        for dataset in raw.dataset {
+            taken
+                .add(&dataset.name)
+                .map_err(|fault| lines.error(&dataset.name, fault))?;
+            datasets.push(dataset.check(&lines)?);
+        }
+        Ok(Self { datasets })
+    }
+
+    /// The datasets in the order of the file.
+    #[must_use]
+    pub fn datasets(&self) -> &[Dataset] {
+        &self.datasets
+    }
+
+    /// The dataset of a name.
+    #[must_use]
+    pub fn dataset(&self, name: &str) -> Option<&Dataset> {
+        self.datasets.iter().find(|dataset| dataset.name == name)
+    }
+}
+
+impl Dataset {
+    /// The name that agreements use.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its rows are.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Its identifier columns, at most one of a type.
+    #[must_use]
+    pub fn identifiers(&self) -> &[IdentifierColumn] {
+        &self.identifiers
+    }
+
+    /// The column that holds identifiers of a type.
+    #[must_use]
+    pub fn identifier(&self, kind: IdentifierKind) -> Option<&IdentifierColumn> {
+        self.identifiers
+            .iter()
+            .find(|identifier| identifier.kind() == kind)
+    }
+
+    /// The column of each tag, by the tag's name.
+    #[must_use]
+    pub fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
+    /// Its segments in the order of the file.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The segment of a name.
+    #[must_use]
+    pub fn segment(&self, name: &str) -> Option<&Segment> {
+        self.segments.iter().find(|segment| segment.name == name)
+    }
+}
+
+impl IdentifierColumn {
+    /// The column of the source.
+    #[must_use]
+    pub fn column(&self) -> &str {
+        &self.column
+    }
+
+    /// The type of its identifiers.
+    #[must_use]
+    pub fn kind(&self) -> IdentifierKind {
+        self.normaliser.kind()
+    }
+
+    /// How its cells become identifiers.
+    #[must_use]
+    pub fn normaliser(&self) -> Normaliser {
+        self.normaliser
+    }
+}
+
+impl Segment {
+    /// The name that the agreement lists.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The predicate as written; the policy parses it.
+    #[must_use]
+    pub fn predicate(&self) -> &str {
+        &self.predicate
+    }
+
+    /// The line of the predicate in the file, from 1, for errors in it.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    dataset: Vec<RawDataset>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDataset {
+    name: Spanned<String>,
+    source: Spanned<String>,
+    sql: Option<Spanned<String>>,
+    delimiter: Option<Spanned<String>>,
+    identifiers: Spanned<Vec<RawIdentifier>>,
+    #[serde(default)]
+    tags: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    segments: Vec<RawSegment>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIdentifier {
+    #[serde(rename = "type")]
+    kind: Spanned<String>,
+    column: Spanned<String>,
+    default_region: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSegment {
+    name: Spanned<String>,
+    #[serde(rename = "where")]
+    predicate: Spanned<String>,
+}
+
+impl RawDataset {
+    fn check(self, lines: &LineIndex<'_>) -> Result<Dataset, DatasetError> {
+        let source = self.source(lines)?;
+        if self.identifiers.get_ref().is_empty() {
+            return Err(lines.error(&self.identifiers, DatasetFault::NoIdentifiers));
+        }
+        let mut identifiers: Vec<IdentifierColumn> = Vec::new();
+        for raw in self.identifiers.get_ref() {
+            let checked = raw.check(lines)?;
+            if identifiers
+                .iter()
+                .any(|earlier| earlier.kind() == checked.kind())
+            {
+                let name = checked.kind().to_string();
+                return Err(lines.error(
+                    &raw.kind,
+                    DatasetFault::Twice {
+                        what: "identifier type",
+                        name,
+                    },
+                ));
+            }
+            identifiers.push(checked);
+        }
+        let mut tags = BTreeMap::new();
+        for (tag, column) in self.tags {
+            check_name(tag.get_ref()).map_err(|fault| lines.error(&tag, fault))?;
+            tags.insert(tag.into_inner(), filled(column, "column", lines)?);
+        }
+        let mut taken = Names::new("segment");
+        let mut segments = Vec::new();
+        for segment in self.segments {
+            taken
+                .add(&segment.name)
+                .map_err(|fault| lines.error(&segment.name, fault))?;
+            segments.push(Segment {
+                name: segment.name.into_inner(),
+                line: lines.at(&segment.predicate.span()),
+                predicate: filled(segment.predicate, "where", lines)?,
+            });
+        }
+        Ok(Dataset {
+            name: self.name.into_inner(),
+            source,
+            identifiers,
+            tags,
+            segments,
+        })
+    }
+
+    fn source(&self, lines: &LineIndex<'_>) -> Result<Source, DatasetError> {
+        let mut source = Source::parse(self.source.get_ref())
+            .map_err(|error| lines.error(&self.source, error))?;
+        if let Some(delimiter) = &self.delimiter {
+            let parsed = delimiter.get_ref().parse::<Delimiter>();
+            source = parsed
+                .and_then(|parsed| source.with_delimiter(parsed))
+                .map_err(|error| lines.error(delimiter, error))?;
+        }
+        match &self.sql {
+            Some(sql) => source
+                .with_sql(sql.get_ref())
+                .map_err(|error| lines.error(sql, error)),
+            None if source.needs_sql() => Err(lines.error(&self.source, DatasetFault::NoSql)),
+            None => Ok(source),
+        }
+    }
+}
+
+impl RawIdentifier {
+    fn check(&self, lines: &LineIndex<'_>) -> Result<IdentifierColumn, DatasetError> {
+        let kind: IdentifierKind = self
+            .kind
+            .get_ref()
+            .parse()
+            .map_err(|error: UnknownKind| lines.error(&self.kind, error))?;
+        let region = match &self.default_region {
+            Some(region) if kind != IdentifierKind::Phone => {
+                return Err(lines.error(region, DatasetFault::RegionWithoutPhone(kind)));
+            }
+            Some(name) => {
+                let region = name.get_ref().parse::<Region>();
+                Some(region.map_err(|error: UnknownRegion| lines.error(name, error))?)
+            }
+            None => None,
+        };
+        let column = filled(self.column.clone(), "column", lines)?;
+        Ok(IdentifierColumn {
+            column,
+            normaliser: Normaliser::new(kind, region),
+        })
+    }
+}
+
+fn filled(
+    text: Spanned<String>,
+    what: &'static str,
+    lines: &LineIndex<'_>,
+) -> Result<String, DatasetError> {
+    if text.get_ref().trim().is_empty() {
+        return Err(lines.error(&text, DatasetFault::Empty(what)));
+    }
+    Ok(text.into_inner())
+}
+
+fn check_name(name: &str) -> Result<(), DatasetFault> {
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+    let allowed = name
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+    if begins && allowed && name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(DatasetFault::Name(name.escape_debug().to_string()))
+}
+
+/// Names that are checked and may occur once.
+struct Names {
+    what: &'static str,
+    taken: BTreeSet<String>,
+}
+
+impl Names {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            taken: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, name: &Spanned<String>) -> Result<(), DatasetFault> {
+        let name = name.get_ref();
+        check_name(name)?;
+        if self.taken.insert(name.clone()) {
+            return Ok(());
+        }
+        Err(DatasetFault::Twice {
+            what: self.what,
+            name: name.clone(),
+        })
+    }
+}
+
+/// From places in a text to its lines.
+struct LineIndex<'a>(&'a str);
+
+impl LineIndex<'_> {
+    fn at(&self, span: &Range<usize>) -> usize {
+        1 + self
+            .0
+            .bytes()
+            .take(span.start)
+            .filter(|byte| *byte == b'\n')
+            .count()
+    }
+
+    fn error<T>(&self, place: &Spanned<T>, fault: impl Into<DatasetFault>) -> DatasetError {
+        DatasetError {
+            line: self.at(&place.span()),
+            fault: fault.into(),
+        }
+    }
+}

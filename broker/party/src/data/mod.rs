@@ -1,0 +1,35 @@
+//! What an institution reads and writes: rows in, identifiers out of them, the delivery back to disk.
+//!
+//! In data-flow order: [`Source`] names a CSV or Parquet file or a PostgreSQL query, [`Rows`] streams it,
+//! [`read_identifiers`] turns one column into a set without duplicates, [`DatasetFile`] says which dataset is
+//! where, [`OutputFile`] writes what an exchange brought, whole or not at all.
+//!
+//! Everything here blocks: call it from a thread of its own (`spawn_blocking`). A table is never held in
+//! memory, a bad row is counted and left out, and a message tells lines and columns, never a value.
+
+mod csv;
+mod dataset;
+mod decode;
+mod encode;
+mod error;
+mod identifiers;
+mod output;
+mod parquet;
+mod postgres;
+mod redact;
+mod render;
+mod report;
+mod rows;
+mod source;
+mod utf16;
+
+#[cfg(test)]
+mod tests;
+
+pub use dataset::{Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn, Segment};
+pub use error::SourceError;
+pub use identifiers::{Decide, LoadError, Loaded, Payloads, Verdict, Wanted, read_identifiers};
+pub use output::{Format, OutputError, OutputFile, Written};
+pub use report::{Invalid, Lines, ReadReport, SHOWN_LINES, TableRow};
+pub use rows::{BadReason, BadRow, CELL_BYTES_MAX, COLUMNS_MAX, Cells, ROWS_MAX, Read, Row, Rows};
+pub use source::{Delimiter, Source};
