@@ -133,10 +133,12 @@ impl Table {
         let mut kept = Vec::with_capacity(self.rows.len());
         // Rows of each first group, to count what changed without walking every row's cells.
         let mut weights = vec![0_u64; before.len() as usize];
+        let mut generalised_rows = 0;
         for (index, group) in (0_u32..).zip(&self.rows) {
             let last = target.get(*group as usize).copied().unwrap_or(*group);
             if groups.count(last) >= k {
                 kept.push((index, last));
+                generalised_rows += u64::from(last != *group);
                 if let Some(weight) = weights.get_mut(*group as usize) {
                     *weight += 1;
                 }
@@ -153,6 +155,7 @@ impl Table {
         let report = Report {
             before: self.rows.len() as u64,
             after: kept.len() as u64,
+            generalised_rows,
             generalised_cells: tags.iter().map(|tag| tag.generalised_cells).sum(),
             suppressed_rows: (self.rows.len() - kept.len()) as u64,
             tags,
@@ -173,6 +176,8 @@ pub struct Report {
     pub before: u64,
     /// Rows that came out.
     pub after: u64,
+    /// Kept rows in which at least one cell was told coarser.
+    pub generalised_rows: u64,
     /// Cells of kept rows that were told coarser than they came in.
     pub generalised_cells: u64,
     /// Rows left out.

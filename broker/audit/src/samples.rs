@@ -100,7 +100,7 @@ pub(crate) fn granted(byte: u8) -> FlowGranted {
             dataset: label("retail"),
         },
         recipient: recipient(),
-        size_class: label("up-to-65536"),
+        set_size: Integer::new(65_536).unwrap(),
     }
 }
 

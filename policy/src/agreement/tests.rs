@@ -71,6 +71,79 @@ fn the_canonical_form_round_trips_and_comments_do_not_count() {
 }
 
 #[test]
+fn every_term_is_signed() {
+    let changes = [
+        ("north-bank-east-life-tags", "another-id"),
+        ("\nversion = 1", "\nversion = 2"),
+        ("name = \"north-bank\"", "name = \"south-bank\""),
+        ("name = \"east-life\"", "name = \"west-life\""),
+        ("\"marketing_suitability\"\n", "\"risk_assessment\"\n"),
+        ("\"consent\"\n", "\"contract\"\n"),
+        ("valid_from = 2026-01-01", "valid_from = 2026-01-02"),
+        ("2026-12-31", "2026-12-30"),
+        ("\"customers\"", "\"prospects\""),
+        ("\nk = 10", "\nk = 11"),
+        ("minimum_match = 50", "minimum_match = 51"),
+        ("\"phone\", rules = 1", "\"phone\", rules = 2"),
+        ("\"CN\"", "\"DE\""),
+        ("    { type = \"email\", rules = 1 },\n", ""),
+        ("name = \"risk_appetite\"", "name = \"risk\""),
+        ("kind = \"ordinal\"", "kind = \"categorical\""),
+        ("class = \"C2\"", "class = \"C1\""),
+        ("form = \"banded\"", "form = \"exact\""),
+        ("level = 1", "level = 2"),
+        (
+            "[\"own\", \"rent\", \"for free\"]",
+            "[\"rent\", \"own\", \"for free\"]",
+        ),
+        ("rent = \"not own\"", "rent = \"rented\""),
+        ("[[25, 35,", "[[26, 35,"),
+        ("name = \"established\"", "name = \"loyal\""),
+        ("years_held >= 2", "years_held >= 3"),
+        (
+            "status = \"text\" }\nwhere = \"years_held >= 2 and status in ('active', 'dormant')\"",
+            "status = \"number\" }\nwhere = \"years_held >= 2 and status in (1, 2)\"",
+        ),
+        ("rows_per_flow = 100000 ", "rows_per_flow = 100001 "),
+        ("flows_per_period = 12", "flows_per_period = 13"),
+        ("period_days = 30", "period_days = 31"),
+        (
+            "identifiers_per_period = 500000",
+            "identifiers_per_period = 500001",
+        ),
+        ("audit_years = 7", "audit_years = 8"),
+        ("deletion_days = 90", "deletion_days = 91"),
+    ];
+    let mut digests = std::collections::BTreeSet::from([sample().digest()]);
+    for (from, to) in changes {
+        assert!(
+            digests.insert(changed(from, to).unwrap().digest()),
+            "{to} changes no digest"
+        );
+    }
+    for (owner, recipient) in [
+        ((3, 1), (2, 2)),
+        ((1, 3), (2, 2)),
+        ((1, 1), (3, 2)),
+        ((1, 1), (2, 3)),
+    ] {
+        let keys = |name: &str, (signing, noise)| PartyKeys {
+            noise_key: party(name, noise).noise_key,
+            ..party(name, signing)
+        };
+        let text = template(
+            &keys("north-bank", owner),
+            &keys("east-life", recipient),
+            date!(2026 - 01 - 01),
+        );
+        assert!(
+            digests.insert(Agreement::parse(&text).unwrap().digest()),
+            "a key changes no digest"
+        );
+    }
+}
+
+#[test]
 fn spellings_of_one_number_have_one_digest() {
     let quoted = changed("[[1000, 2500,", "[[\"1000.00\", 2_500.0,").unwrap();
     assert_eq!(quoted.digest(), sample().digest());

@@ -75,7 +75,7 @@ fn a_small_group_takes_the_step_that_loses_least_and_joins() {
     );
     let report = result.report();
     assert_eq!(
-        (report.before, report.after, report.generalised_cells),
+        (report.before, report.after, report.generalised_rows),
         (8, 8, 3)
     );
     assert_eq!(report.tags[3].generalised_cells, 3);

@@ -151,8 +151,8 @@ events! {
         source: Source,
         /// For whom.
         recipient: Recipient,
-        /// The coarse class of the sets' sizes.
-        size_class: Label,
+        /// Identifiers that the recipient declared, and is charged for under the agreement's caps.
+        set_size: Integer,
     }
     /// A flow was asked for and may not run.
     "flow.denied" FlowDenied {
@@ -211,7 +211,7 @@ events! {
         result: ReleaseResult,
         /// For whom.
         recipient: Recipient,
-        /// How long the recipient may keep it.
+        /// How long the record and the delivered rows are kept.
         retention: Retention,
     }
     /// What became of a release.
@@ -381,11 +381,11 @@ pub struct ReleaseResult {
     pub sha256: Digest,
 }
 
-/// How long the recipient may keep what it got.
+/// How long the record is kept, and when the recipient must have deleted what it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
-    /// The last moment of use.
+    /// Until when the record of the release is kept.
     pub until: Timestamp,
     /// When it must be deleted by.
     pub deletion_due: Timestamp,

@@ -86,7 +86,7 @@ fn must_fail_other_spellings() {
         ),
         (
             "null_for_none",
-            good.replacen("\"size_class\"", "\"segment\":null,\"size_class\"", 1),
+            good.replacen("\"set_size\"", "\"segment\":null,\"set_size\"", 1),
         ),
         ("version_as_float", good.replacen("\"v\":1", "\"v\":1.0", 1)),
         ("version_exponent", good.replacen("\"v\":1", "\"v\":1e0", 1)),
