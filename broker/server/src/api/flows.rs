@@ -1,0 +1,136 @@
+//! Flows over the wire: the parts stand in `request`, `submit` and `fetch`.
+
+use std::sync::Arc;
+
+use counterfoil_audit::entry::FlowDeclined;
+use counterfoil_proto::v1::flows_server::Flows;
+use counterfoil_proto::v1::{
+    AcknowledgeReply, AcknowledgeRequest, DeclineReply, DeclineRequest, FlowRef, FlowReply,
+    FlowRequest, KeysChunk, ListenRequest, Offer, RelayFrame, RowsChunk, SubmitReply,
+};
+use counterfoil_psi::Role;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{fetch, flow_id, refused, request, submit};
+use crate::broker::Broker;
+use crate::log::Decided;
+use crate::refusal::{Refusal, label, sentence};
+use crate::state::flows::Stage;
+
+/// Flows.
+pub(crate) struct FlowsService(pub(crate) Arc<Broker>);
+
+#[tonic::async_trait]
+impl Flows for FlowsService {
+    async fn request(&self, request: Request<FlowRequest>) -> Result<Response<FlowReply>, Status> {
+        request::request(&self.0, request).await
+    }
+
+    type ListenStream = ReceiverStream<Result<Offer, Status>>;
+
+    async fn listen(
+        &self,
+        request: Request<ListenRequest>,
+    ) -> Result<Response<Self::ListenStream>, Status> {
+        let partner = self.0.partner(&request)?;
+        let offers = self.0.flows.listen(partner.org);
+        Ok(Response::new(ReceiverStream::new(offers)))
+    }
+
+    async fn decline(
+        &self,
+        request: Request<DeclineRequest>,
+    ) -> Result<Response<DeclineReply>, Status> {
+        let broker = &self.0;
+        let partner = broker.partner(&request)?;
+        let request = request.into_inner();
+        let flow = flow_id(&request.flow)?;
+        let role = broker
+            .flows
+            .get(flow)
+            .and_then(|running| running.role(&partner.org));
+        if role != Some(Role::Owner) {
+            return Err(Status::not_found("no such flow of yours is running"));
+        }
+        // The owner's own words, which both sides and an auditor will read.
+        let decision = counterfoil_audit::entry::Decision {
+            outcome: label("declined"),
+            code: label(&request.code),
+            field: Some(label(&request.field)).filter(|_| !request.field.is_empty()),
+            advice: sentence(&format!("{}; {}", request.message, request.would_pass)),
+        };
+        broker
+            .ledger
+            .commit(&partner.actor(), |state, _| {
+                if state.flow(flow).is_none_or(|f| f.stage != Stage::Running) {
+                    return Err(Refusal::new(
+                        "flow_ended",
+                        "the flow has ended",
+                        "nothing needs to be done",
+                    ));
+                }
+                let event = FlowDeclined {
+                    flow,
+                    org: partner.org.clone(),
+                    decision,
+                };
+                Ok(Decided {
+                    events: vec![event.into()],
+                    value: (),
+                })
+            })
+            .await
+            .map_err(refused)?;
+        broker.flows.end(flow);
+        Ok(Response::new(DeclineReply {}))
+    }
+
+    type RelayStream = submit::RelayStream;
+
+    async fn relay(
+        &self,
+        request: Request<Streaming<RelayFrame>>,
+    ) -> Result<Response<Self::RelayStream>, Status> {
+        submit::relay(&self.0, request).await
+    }
+
+    async fn submit_rows(
+        &self,
+        request: Request<Streaming<RowsChunk>>,
+    ) -> Result<Response<SubmitReply>, Status> {
+        submit::rows(&self.0, request).await
+    }
+
+    async fn submit_keys(
+        &self,
+        request: Request<Streaming<KeysChunk>>,
+    ) -> Result<Response<SubmitReply>, Status> {
+        submit::keys(&self.0, request).await
+    }
+
+    type WatchStream = fetch::StatusStream;
+
+    async fn watch(
+        &self,
+        request: Request<FlowRef>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        fetch::watch(&self.0, request)
+    }
+
+    type FetchStream = fetch::DeliveryStream;
+
+    async fn fetch(
+        &self,
+        request: Request<FlowRef>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        fetch::fetch(&self.0, request)
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeReply>, Status> {
+        fetch::acknowledge(&self.0, request).await
+    }
+}

@@ -1,0 +1,160 @@
+//! Everything that a call needs, in one place, and who is calling.
+
+use std::sync::Arc;
+
+use counterfoil_audit::entry::{Actor, FlowAborted};
+use counterfoil_audit::entry::{Digest, FlowId, Label, OrgName};
+use tonic::{Request, Status};
+
+use crate::ca::CertificateAuthority;
+use crate::error::Error;
+use crate::flow::blobs::Deliveries;
+use crate::flow::registry::Registry;
+use crate::home::Home;
+use crate::log::{Decided, Ledger, Recorded};
+use crate::refusal::{Refusal, label, sentence};
+use crate::state::flows::Stage;
+use crate::state::partners::Stranger;
+use crate::tls::{CallerCertificate, CertificateSha256, Connections};
+
+/// The running broker.
+pub(crate) struct Broker {
+    pub(crate) home: Home,
+    pub(crate) authority: CertificateAuthority,
+    pub(crate) ledger: Ledger,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) flows: Registry,
+    pub(crate) deliveries: Deliveries,
+    operator: CertificateSha256,
+    actor: Actor,
+}
+
+/// An institution that calls, as its certificate says and the log confirms.
+#[derive(Debug, Clone)]
+pub(crate) struct Partner {
+    pub(crate) org: OrgName,
+    pub(crate) certificate: Digest,
+}
+
+impl Partner {
+    /// For the entries that it causes.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
+            org: self.org.clone(),
+            user: None,
+            cert_sha256: Some(self.certificate),
+        }
+    }
+}
+
+impl Broker {
+    /// Opens a broker's directory and its log.
+    pub(crate) fn open(home: Home) -> Result<Self, Error> {
+        let ledger = Ledger::open(&home.log_dir(), home.log_key()?)?;
+        let org = OrgName::new("broker").map_err(|e| Error::Home(e.to_string()))?;
+        Ok(Self {
+            authority: home.authority()?,
+            operator: home.certificate_sha256("operator")?,
+            deliveries: Deliveries::new(home.deliveries_dir()),
+            actor: Actor {
+                org,
+                user: None,
+                cert_sha256: None,
+            },
+            connections: Arc::default(),
+            flows: Registry::default(),
+            ledger,
+            home,
+        })
+    }
+
+    /// The broker itself, for entries that nobody asked for.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The operator, for entries that it causes.
+    pub(crate) fn operator_actor(&self) -> Actor {
+        Actor {
+            user: Some(label("operator")),
+            cert_sha256: Some(Digest::from_bytes(self.operator)),
+            ..self.actor.clone()
+        }
+    }
+
+    /// The institution that calls. Looked up in state at every call, so that a revocation acts at once.
+    pub(crate) fn partner<T>(&self, request: &Request<T>) -> Result<Partner, Status> {
+        let certificate = certificate(request)?;
+        if certificate == self.operator {
+            return Err(Status::permission_denied(
+                "the operator's certificate cannot act for an institution: use that of an institution's own home directory",
+            ));
+        }
+        let certificate = Digest::from_bytes(certificate);
+        let org = self
+            .ledger
+            .read(|state| state.partners.caller(&certificate).cloned());
+        match org {
+            Ok(org) => Ok(Partner { org, certificate }),
+            Err(Stranger::Unknown) => Err(Status::unauthenticated(
+                "this certificate is not in the broker's log: join with a new invite",
+            )),
+            Err(Stranger::Revoked(org)) => Err(Status::unauthenticated(format!(
+                "the certificate of `{org}` was revoked or replaced: ask the broker's operator why, and join with a new invite",
+            ))),
+        }
+    }
+
+    /// The broker's own operator calls.
+    pub(crate) fn require_operator<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if certificate(request)? == self.operator {
+            return Ok(());
+        }
+        Err(Status::permission_denied(
+            "only the broker's operator may do this: use the broker's own home directory",
+        ))
+    }
+
+    /// Ends a running flow without a release, and records why. Does nothing if it has ended already.
+    pub(crate) async fn abort(&self, flow: FlowId, stage: &str, reason: &str) {
+        let aborted: Result<Recorded<()>, Refusal> = self
+            .ledger
+            .commit(&self.actor, |state, _| {
+                let running = state.flow(flow).is_some_and(|f| f.stage == Stage::Running);
+                if !running {
+                    return Err(Refusal::new("flow_ended", "the flow has ended", "-"));
+                }
+                let event = FlowAborted {
+                    flow,
+                    stage: label(stage),
+                    reason: sentence(reason),
+                };
+                Ok(Decided {
+                    events: vec![event.into()],
+                    value: (),
+                })
+            })
+            .await;
+        if aborted.is_ok() {
+            tracing::info!(%flow, stage, reason, "flow aborted");
+        }
+        self.flows.end(flow);
+    }
+}
+
+/// Version of the code, for entries.
+pub(crate) fn code_version() -> Label {
+    label(concat!("counterfoil ", env!("CARGO_PKG_VERSION")))
+}
+
+fn certificate<T>(request: &Request<T>) -> Result<CertificateSha256, Status> {
+    request
+        .extensions()
+        .get::<CallerCertificate>()
+        .and_then(|caller| caller.0)
+        .ok_or_else(|| {
+            Status::unauthenticated(
+                "this call needs a client certificate: join the broker first with `counterfoil party join INVITE`",
+            )
+        })
+}

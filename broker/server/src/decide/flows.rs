@@ -1,0 +1,275 @@
+//! Granting and denying flows.
+
+use std::sync::Arc;
+
+use counterfoil_audit::entry::{Digest, FlowId, Integer, List, OrgName, Timestamp};
+use counterfoil_audit::entry::{Event, FlowDenied, FlowGranted, FlowKind, Recipient, Source};
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::decision::{
+    AgreementStatus, Decision, Denial, Facts, OwnerLimits, Usage, decide,
+};
+use counterfoil_policy::moment::Timestamp as Moment;
+use counterfoil_policy::request::{SignedRequest, VerifiedRequest};
+use counterfoil_policy::text::OrgName as PolicyOrg;
+use counterfoil_proto::delivery::SUITE;
+use sha2::{Digest as _, Sha256};
+
+use super::agreements::reference;
+use crate::log::Decided;
+use crate::refusal::{Refusal, label};
+use crate::state::State;
+use crate::state::agreements::{AgreementRecord, Status};
+
+/// A flow that was granted, for the registry.
+pub(crate) struct Granted {
+    pub(crate) event: FlowGranted,
+    pub(crate) agreement: Arc<Agreement>,
+    pub(crate) request: VerifiedRequest,
+}
+
+/// What the broker knows of the moment beside its state.
+pub(crate) struct Situation {
+    /// The owner's agent waits for offers.
+    pub(crate) owner_listens: bool,
+    /// The recipient has as many running flows as it may have.
+    pub(crate) recipient_busy: bool,
+}
+
+/// Decides on a recipient's request. Either answer is an entry.
+pub(crate) fn request(
+    state: &State,
+    now: Timestamp,
+    caller: &OrgName,
+    signed: &SignedRequest,
+    situation: impl FnOnce(&Agreement) -> Situation,
+) -> Decided<Result<Granted, Refusal>> {
+    let record = find(state, caller, signed);
+    match judge(state, now, caller, signed, record, situation) {
+        Ok(granted) => Decided {
+            events: vec![granted.event.clone().into()],
+            value: Ok(granted),
+        },
+        Err(refusal) => Decided {
+            events: vec![denied(caller, signed, record, &refusal)],
+            value: Err(refusal),
+        },
+    }
+}
+
+/// The agreement that the request names by id and version, if the caller is a party of it. Its digest is compared later,
+/// so that the denial can say what differs.
+fn find<'s>(
+    state: &'s State,
+    caller: &OrgName,
+    signed: &SignedRequest,
+) -> Option<&'s AgreementRecord> {
+    let body = signed.unverified();
+    let mut candidates = state
+        .agreements
+        .iter()
+        .map(|(_, record)| record)
+        .filter(|record| record.concerns(caller) && *record.agreement.id() == body.agreement)
+        .filter(|record| record.agreement.version() == body.agreement_version);
+    let first = candidates.next()?;
+    // Two pairs of institutions may use one id: then the digest tells them apart.
+    let exact = std::iter::once(first)
+        .chain(candidates)
+        .find(|record| record.agreement.digest() == body.agreement_digest);
+    Some(exact.unwrap_or(first))
+}
+
+fn judge(
+    state: &State,
+    now: Timestamp,
+    caller: &OrgName,
+    signed: &SignedRequest,
+    record: Option<&AgreementRecord>,
+    situation: impl FnOnce(&Agreement) -> Situation,
+) -> Result<Granted, Refusal> {
+    let body = signed.unverified();
+    let record = record.ok_or_else(|| from_policy(Denial::unknown_agreement(&body.agreement)))?;
+    let agreement = &record.agreement;
+    let request = signed
+        .verify(&agreement.recipient().signing_key)
+        .map_err(|error| from_policy(Denial::from(&error)))?;
+    let now = moment(now);
+    let policy_caller: PolicyOrg = caller.as_str().parse().map_err(|_| {
+        Refusal::new(
+            "wrong_party",
+            "the caller's name is not valid",
+            "join under a valid name",
+        )
+    })?;
+    let facts = Facts {
+        status: status(state, record),
+        agreement,
+        caller: &policy_caller,
+        usage: usage(state, agreement, now, flow_id(signed)),
+        owner_limits: OwnerLimits::default(),
+        now,
+    };
+    match decide(&facts, &request) {
+        Decision::Denied(denial) => return Err(from_policy(denial)),
+        Decision::Granted(_) => {}
+    }
+    check_suite(&request)?;
+    check_situation(agreement, &situation(agreement))?;
+    Ok(Granted {
+        event: granted(agreement, &request)?,
+        agreement: agreement.clone(),
+        request,
+    })
+}
+
+fn check_suite(request: &VerifiedRequest) -> Result<(), Refusal> {
+    if request.body().delivery_suite.as_str() == SUITE {
+        return Ok(());
+    }
+    Err(Refusal {
+        field: "delivery_suite".into(),
+        ..Refusal::new(
+            "suite",
+            "this broker seals deliveries with another suite",
+            format!("`{SUITE}`"),
+        )
+    })
+}
+
+fn check_situation(agreement: &Agreement, situation: &Situation) -> Result<(), Refusal> {
+    if situation.recipient_busy {
+        return Err(Refusal::new(
+            "too_many_running",
+            "as many of your flows are running as may run at one time",
+            "wait until one has ended",
+        ));
+    }
+    if situation.owner_listens {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "owner_not_serving",
+        format!("the agent of `{}` is not connected", agreement.owner().name),
+        "ask them to start `counterfoil party serve`, then try again",
+    ))
+}
+
+fn status(state: &State, record: &AgreementRecord) -> AgreementStatus {
+    match record.status {
+        Status::Proposed => AgreementStatus::Proposed,
+        Status::Active => AgreementStatus::Active,
+        Status::Revoked => AgreementStatus::Revoked,
+        Status::Superseded => AgreementStatus::Superseded {
+            by_version: state
+                .agreements
+                .latest_version(record.agreement.id().as_str(), record.parties()),
+        },
+    }
+}
+
+/// What the recipient has used of the agreement's caps, from the log alone.
+fn usage(state: &State, agreement: &Agreement, now: Moment, flow: FlowId) -> Usage {
+    let flow_id_used = state.flow(flow).is_some();
+    let since = agreement
+        .period_at(now)
+        .and_then(|period| u64::try_from(period.start.unix_seconds()).ok())
+        .and_then(|seconds| Timestamp::from_unix_micros(seconds.saturating_mul(1_000_000)).ok());
+    let Some(since) = since else {
+        return Usage {
+            flow_id_used,
+            ..Usage::default()
+        };
+    };
+    let digest = reference(agreement).sha256;
+    let charged = state.flows.granted_since(digest, since);
+    charged.fold(
+        Usage {
+            flow_id_used,
+            ..Usage::default()
+        },
+        |used, grant| Usage {
+            flows_in_period: used.flows_in_period.saturating_add(1),
+            identifiers_in_period: used
+                .identifiers_in_period
+                .saturating_add(grant.set_size.value()),
+            ..used
+        },
+    )
+}
+
+fn granted(agreement: &Agreement, request: &VerifiedRequest) -> Result<FlowGranted, Refusal> {
+    let body = request.body();
+    let tags = body.tags.iter().map(|tag| label(tag.as_str())).collect();
+    let value = |e: counterfoil_audit::entry::ValueError| {
+        Refusal::new(
+            "request",
+            e.to_string(),
+            "a request within the bounds of the wire",
+        )
+    };
+    Ok(FlowGranted {
+        flow: FlowId::from_bytes(*body.flow.as_bytes()),
+        agreement: reference(agreement),
+        kind: FlowKind::Exchange,
+        purpose: label(body.purpose.as_str()),
+        legal_basis: label(agreement.legal_basis().as_str()),
+        segment: body.segment.as_ref().map(|s| label(s.as_str())),
+        identifier: label(body.identifier.as_str()),
+        tags: List::new(tags).map_err(value)?,
+        protocol: label(agreement.protocol().as_str()),
+        request_sha256: Digest::from_bytes(*request.digest().as_bytes()),
+        source: Source {
+            org: OrgName::new(agreement.owner().name.as_str()).map_err(value)?,
+            dataset: label(agreement.dataset().as_str()),
+        },
+        recipient: Recipient {
+            org: OrgName::new(agreement.recipient().name.as_str()).map_err(value)?,
+            key_id: key_id(body.delivery_key.as_bytes()),
+        },
+        set_size: Integer::new(body.set_size.into()).map_err(value)?,
+    })
+}
+
+fn denied(
+    caller: &OrgName,
+    signed: &SignedRequest,
+    record: Option<&AgreementRecord>,
+    refusal: &Refusal,
+) -> Event {
+    let body = signed.unverified();
+    // Of a request whose signature may be anybody's, only lengths that were checked are recorded, and digests.
+    let canonical = signed.to_json().unwrap_or_default();
+    FlowDenied {
+        flow: flow_id(signed),
+        agreement: record.map(|record| reference(&record.agreement)),
+        request_sha256: Digest::from_bytes(Sha256::digest(canonical).into()),
+        decision: refusal.decision("denied"),
+        recipient: Recipient {
+            org: caller.clone(),
+            key_id: key_id(body.delivery_key.as_bytes()),
+        },
+    }
+    .into()
+}
+
+/// Names a delivery key: SHA-256 in hex.
+pub(crate) fn key_id(key: &[u8]) -> counterfoil_audit::entry::Label {
+    label(&Digest::from_bytes(Sha256::digest(key).into()).to_string())
+}
+
+fn flow_id(signed: &SignedRequest) -> FlowId {
+    FlowId::from_bytes(*signed.unverified().flow.as_bytes())
+}
+
+fn moment(time: Timestamp) -> Moment {
+    let seconds = i64::try_from(time.unix_micros() / 1_000_000).unwrap_or(i64::MAX);
+    Moment::from_unix_seconds(seconds).unwrap_or_else(|| Moment::start_of(::time::Date::MIN))
+}
+
+fn from_policy(denial: Denial) -> Refusal {
+    Refusal {
+        code: denial.code.as_str(),
+        field: denial.field,
+        message: denial.message,
+        would_pass: denial.would_pass,
+    }
+}

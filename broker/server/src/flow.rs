@@ -1,0 +1,9 @@
+//! What happens between a grant and a release: the relay, the submissions, the join, the release.
+
+pub(crate) mod blobs;
+pub(crate) mod complete;
+pub(crate) mod join;
+pub(crate) mod registry;
+pub(crate) mod relay;
+pub(crate) mod release;
+pub(crate) mod submission;

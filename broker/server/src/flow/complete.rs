@@ -1,0 +1,228 @@
+//! From two submissions to a recorded release, or to a recorded reason why there is none.
+
+use std::sync::Arc;
+
+use counterfoil_audit::entry::{
+    CoarseCount as EntryCount, Digest, Integer, List, Timestamp, ValueError,
+};
+use counterfoil_audit::entry::{
+    Column, FlowRefused, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, Retention, Transform,
+};
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::coarse::CoarseCount;
+use counterfoil_policy::minimise::Report;
+use counterfoil_policy::tag::Tag;
+use counterfoil_proto::delivery::{Delivery, DeliveryContext};
+use counterfoil_proto::v1::flow_status::Stage;
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
+use time::{Duration, OffsetDateTime};
+
+use super::join::open_common;
+use super::registry::Running;
+use super::release::Stored;
+use super::submission::Submission;
+use crate::broker::{Broker, code_version};
+use crate::decide::agreements::reference;
+use crate::log::{Decided, Recorded};
+use crate::refusal::{Refusal, label};
+
+/// Why a flow ends without a release.
+enum Ending {
+    /// A rule says no.
+    Refused(Refusal),
+    /// Somebody or something failed.
+    Failed(String),
+}
+
+/// Joins, minimises, seals, stores and records; then the recipient can fetch.
+pub(crate) async fn run(
+    broker: Arc<Broker>,
+    running: Arc<Running>,
+    rows: Submission,
+    keys: Submission,
+) {
+    let flow = running.grant.flow;
+    let prepared = {
+        let (broker, running) = (broker.clone(), running.clone());
+        tokio::task::spawn_blocking(move || prepare(&broker, &running, &rows, &keys)).await
+    };
+    let ending = match prepared {
+        Ok(Ok(stored)) => match stored.record(&broker).await {
+            Ok(recorded) => {
+                tracing::info!(%flow, entry = recorded.index(), "release recorded");
+                running.advance(Stage::Released);
+                broker.flows.end(flow);
+                return;
+            }
+            Err(refusal) => Ending::Failed(refusal.message),
+        },
+        Ok(Err(ending)) => ending,
+        Err(_) => Ending::Failed(
+            "the broker failed while it joined; its operator finds the reason".into(),
+        ),
+    };
+    match ending {
+        Ending::Refused(refusal) => refuse(&broker, &running, refusal).await,
+        Ending::Failed(reason) => broker.abort(flow, "joining", &reason).await,
+    }
+}
+
+async fn refuse(broker: &Broker, running: &Running, refusal: Refusal) {
+    let flow = running.grant.flow;
+    let event = FlowRefused {
+        flow,
+        decision: refusal.decision("refused"),
+    };
+    let recorded: Result<Recorded<()>, Refusal> = broker
+        .ledger
+        .commit(broker.actor(), |_, _| {
+            Ok(Decided {
+                events: vec![event.into()],
+                value: (),
+            })
+        })
+        .await;
+    if let Err(refusal) = recorded {
+        tracing::error!(%flow, code = refusal.code, "a refusal could not be recorded");
+    }
+    broker.flows.end(flow);
+}
+
+/// All rows are joined before one is minimised, and all are minimised before anything is sealed. Blocks.
+fn prepare(
+    broker: &Broker,
+    running: &Running,
+    rows: &Submission,
+    keys: &Submission,
+) -> Result<Stored, Ending> {
+    let agreement = &*running.agreement;
+    let asked = &running.request.body().tags;
+    let tags: Vec<&Tag> = asked
+        .iter()
+        .filter_map(|name| agreement.tag(name))
+        .collect();
+    let common =
+        open_common(agreement, &tags, rows, keys).map_err(|e| Ending::Failed(e.to_string()))?;
+    if common.table.len() < agreement.minimum_match() as usize {
+        return Err(Ending::Refused(under_minimum(agreement)));
+    }
+    let minimised = common.table.minimise(agreement.k());
+    let told = Told::of_report(minimised.report());
+    let rows = minimised.rows().filter_map(|(index, cells)| {
+        let match_id = common.match_ids.get(index as usize)?;
+        Some((*match_id, cells.map(str::to_owned).collect()))
+    });
+    let delivery = Delivery {
+        columns: tags.iter().map(|tag| tag.name().to_string()).collect(),
+        rows: rows.collect(),
+        generalised: told.generalised.to_string(),
+        suppressed: told.suppressed.to_string(),
+    };
+    let context = DeliveryContext {
+        flow: *running.grant.flow.as_bytes(),
+        agreement: *agreement.digest().as_bytes(),
+    };
+    let public_key = running.request.body().delivery_key.as_bytes();
+    let sealed = delivery
+        .seal(public_key, &context, &mut UnwrapErr(SysRng))
+        .map_err(|e| Ending::Failed(e.to_string()))?;
+    let now = OffsetDateTime::now_utc();
+    let described =
+        intent(running, &tags, &told, now).map_err(|e| Ending::Failed(e.to_string()))?;
+    Stored::store(&broker.deliveries, &sealed, |sha256, bytes| ReleaseIntent {
+        result: ReleaseResult {
+            sha256,
+            bytes,
+            ..described.result
+        },
+        ..described
+    })
+    .map_err(|error| {
+        tracing::error!(%error, "a delivery could not be stored");
+        Ending::Failed(
+            "the broker could not store the delivery; its operator finds the reason".into(),
+        )
+    })
+}
+
+/// Everything that the entry says of a release, but for the sealed bytes' digest and size.
+fn intent(
+    running: &Running,
+    tags: &[&Tag],
+    told: &Told,
+    now: OffsetDateTime,
+) -> Result<ReleaseIntent, ValueError> {
+    let agreement = &*running.agreement;
+    let grant = &running.grant;
+    let columns = tags.iter().map(|tag| Column {
+        name: label(tag.name().as_str()),
+        class: label(tag.class().as_str()),
+        form: label(tag.form().as_str()),
+    });
+    let retention = agreement.retention();
+    let deletion_due = now + Duration::days(retention.deletion_days.into());
+    // A year of an audit period has 366 days, so that it is never short.
+    let until = now + Duration::days(366 * i64::from(retention.audit_years));
+    Ok(ReleaseIntent {
+        flow: grant.flow,
+        agreement: reference(agreement),
+        purpose: grant.purpose.clone(),
+        legal_basis: grant.legal_basis.clone(),
+        source: ReleaseSource {
+            org: grant.source.org.clone(),
+            dataset: grant.source.dataset.clone(),
+            columns: List::new(columns.collect())?,
+        },
+        transform: Transform {
+            kind: label("exchange"),
+            code_version: code_version(),
+            k: agreement.k(),
+            removed: Removed {
+                generalised: EntryCount::new(told.generalised.to_string())?,
+                suppressed: EntryCount::new(told.suppressed.to_string())?,
+            },
+        },
+        result: ReleaseResult {
+            rows: EntryCount::new(told.rows.to_string())?,
+            bytes: Integer::new(0)?,
+            sha256: Digest::from_bytes([0; 32]),
+        },
+        recipient: grant.recipient.clone(),
+        retention: Retention {
+            until: Timestamp::from_time(until)?,
+            deletion_due: Timestamp::from_time(deletion_due)?,
+        },
+    })
+}
+
+/// Counts as both sides and the log are told them.
+struct Told {
+    rows: CoarseCount,
+    generalised: CoarseCount,
+    suppressed: CoarseCount,
+}
+
+impl Told {
+    fn of_report(report: &Report) -> Self {
+        Self {
+            rows: CoarseCount::of(report.after),
+            generalised: CoarseCount::of(report.generalised_rows),
+            suppressed: CoarseCount::of(report.suppressed_rows),
+        }
+    }
+}
+
+fn under_minimum(agreement: &Agreement) -> Refusal {
+    Refusal {
+        field: "minimum_match".into(),
+        ..Refusal::new(
+            "minimum_match",
+            format!(
+                "fewer common customers than the agreed minimum of {}: nothing is released, and how many it were is not told",
+                agreement.minimum_match()
+            ),
+            "a larger set, or another segment; check that both sides use the same identifier type",
+        )
+    }
+}

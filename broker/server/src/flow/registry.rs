@@ -1,0 +1,258 @@
+//! Flows that run just now, and agents that listen. In memory only: after a restart the log says what has to be closed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use counterfoil_audit::entry::FlowGranted;
+use counterfoil_audit::entry::{FlowId, OrgName};
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::request::VerifiedRequest;
+use counterfoil_proto::v1::Offer;
+use counterfoil_proto::v1::flow_status::Stage;
+use counterfoil_psi::Role;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use super::relay::{Relay, RelayEnd};
+use super::submission::Submission;
+
+/// Offers that wait for one agent.
+const OFFERS_MAX: usize = 16;
+/// Both agents may still be reading their files.
+const IDLE_BEFORE_RELAY_MAX: Duration = Duration::from_secs(15 * 60);
+/// Both agents have begun; then something happens all the time.
+const IDLE_MAX: Duration = Duration::from_secs(120);
+
+/// Running flows and listening agents.
+#[derive(Default)]
+pub(crate) struct Registry {
+    running: Mutex<HashMap<FlowId, Arc<Running>>>,
+    listeners: Mutex<HashMap<OrgName, mpsc::Sender<Result<Offer, Status>>>>,
+}
+
+/// One running flow.
+pub(crate) struct Running {
+    pub(crate) grant: FlowGranted,
+    pub(crate) agreement: Arc<Agreement>,
+    pub(crate) request: VerifiedRequest,
+    stage: watch::Sender<Stage>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    relay: Relay,
+    relays_open: u8,
+    rows: Slot,
+    keys: Slot,
+    active: Instant,
+}
+
+/// One side's submission.
+enum Slot {
+    Empty,
+    /// Somebody is sending it: a second sender is refused.
+    Taken,
+    Full(Submission),
+    /// Handed to the join.
+    Used,
+}
+
+impl Registry {
+    /// Starts a granted flow.
+    pub(crate) fn start(
+        &self,
+        grant: FlowGranted,
+        agreement: Arc<Agreement>,
+        request: VerifiedRequest,
+    ) -> Arc<Running> {
+        let rows_max = u64::from(agreement.caps().rows_per_flow);
+        let flow = grant.flow;
+        let running = Arc::new(Running {
+            grant,
+            agreement,
+            request,
+            stage: watch::Sender::new(Stage::Granted),
+            inner: Mutex::new(Inner {
+                relay: Relay::new(rows_max),
+                relays_open: 0,
+                rows: Slot::Empty,
+                keys: Slot::Empty,
+                active: Instant::now(),
+            }),
+        });
+        lock(&self.running).insert(flow, running.clone());
+        running
+    }
+
+    /// A running flow.
+    pub(crate) fn get(&self, flow: FlowId) -> Option<Arc<Running>> {
+        lock(&self.running).get(&flow).cloned()
+    }
+
+    /// Forgets a flow, which cuts its relay and wakes its watchers; they find its end in the log.
+    pub(crate) fn end(&self, flow: FlowId) {
+        lock(&self.running).remove(&flow);
+    }
+
+    /// How many flows run that an institution is part of.
+    pub(crate) fn count(&self, org: &OrgName) -> usize {
+        lock(&self.running)
+            .values()
+            .filter(|flow| flow.grant.source.org == *org || flow.grant.recipient.org == *org)
+            .count()
+    }
+
+    /// Flows in which nothing has happened for too long.
+    pub(crate) fn idle(&self) -> Vec<FlowId> {
+        lock(&self.running)
+            .iter()
+            .filter(|(_, flow)| flow.is_idle())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// All running flows under an agreement or of an institution.
+    pub(crate) fn matching(&self, is: impl Fn(&FlowGranted) -> bool) -> Vec<FlowId> {
+        lock(&self.running)
+            .iter()
+            .filter(|(_, flow)| is(&flow.grant))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Registers an agent that waits for offers. A newer one takes the place of an older, which may hang on a dead
+    /// connection.
+    pub(crate) fn listen(&self, org: OrgName) -> mpsc::Receiver<Result<Offer, Status>> {
+        let (sender, receiver) = mpsc::channel(OFFERS_MAX);
+        lock(&self.listeners).insert(org, sender);
+        receiver
+    }
+
+    /// The institution's agent waits for offers.
+    pub(crate) fn is_listening(&self, org: &OrgName) -> bool {
+        lock(&self.listeners)
+            .get(org)
+            .is_some_and(|sender| !sender.is_closed())
+    }
+
+    /// Hands an offer to an agent; false if none takes it.
+    pub(crate) fn offer(&self, org: &OrgName, offer: Offer) -> bool {
+        lock(&self.listeners)
+            .get(org)
+            .is_some_and(|sender| sender.try_send(Ok(offer)).is_ok())
+    }
+
+    /// Ends the listening of a revoked institution.
+    pub(crate) fn stop_listening(&self, org: &OrgName) {
+        lock(&self.listeners).remove(org);
+    }
+}
+
+impl Running {
+    /// The side on which an institution stands.
+    pub(crate) fn role(&self, org: &OrgName) -> Option<Role> {
+        if self.grant.source.org == *org {
+            Some(Role::Owner)
+        } else if self.grant.recipient.org == *org {
+            Some(Role::Recipient)
+        } else {
+            None
+        }
+    }
+
+    /// Takes one side's end of the relay, once.
+    pub(crate) fn open_relay(&self, role: Role) -> Option<RelayEnd> {
+        let mut inner = self.inner();
+        let end = inner.relay.take(role)?;
+        inner.relays_open += 1;
+        if inner.relays_open == 2 {
+            self.advance(Stage::Matching);
+        }
+        Some(end)
+    }
+
+    /// Reserves a side's submission; false if it was made or is being made.
+    pub(crate) fn reserve(&self, role: Role) -> bool {
+        let mut inner = self.inner();
+        let slot = inner.slot(role);
+        let free = matches!(slot, Slot::Empty);
+        if free {
+            *slot = Slot::Taken;
+        }
+        free
+    }
+
+    /// Stores a side's submission. With the second one both are returned, the owner's first, and once only.
+    pub(crate) fn submit(
+        &self,
+        role: Role,
+        submission: Submission,
+    ) -> Option<(Submission, Submission)> {
+        let mut inner = self.inner();
+        *inner.slot(role) = Slot::Full(submission);
+        let both = inner.take_both();
+        self.advance(if both.is_some() {
+            Stage::Joining
+        } else {
+            Stage::Submitting
+        });
+        both
+    }
+
+    /// Something happened.
+    pub(crate) fn touch(&self) {
+        self.inner().active = Instant::now();
+    }
+
+    /// Tells the watchers.
+    pub(crate) fn advance(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// Follows the stage; ends when the flow does.
+    pub(crate) fn watch(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    fn is_idle(&self) -> bool {
+        let inner = self.inner();
+        let joining = matches!(inner.rows, Slot::Used);
+        let max = if inner.relays_open < 2 {
+            IDLE_BEFORE_RELAY_MAX
+        } else {
+            IDLE_MAX
+        };
+        !joining && inner.active.elapsed() > max
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+}
+
+impl Inner {
+    fn slot(&mut self, role: Role) -> &mut Slot {
+        match role {
+            Role::Owner => &mut self.rows,
+            Role::Recipient => &mut self.keys,
+        }
+    }
+
+    fn take_both(&mut self) -> Option<(Submission, Submission)> {
+        if !matches!((&self.rows, &self.keys), (Slot::Full(_), Slot::Full(_))) {
+            return None;
+        }
+        let rows = std::mem::replace(&mut self.rows, Slot::Used);
+        let keys = std::mem::replace(&mut self.keys, Slot::Used);
+        match (rows, keys) {
+            (Slot::Full(rows), Slot::Full(keys)) => Some((rows, keys)),
+            _ => None,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every critical section here leaves the value whole, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

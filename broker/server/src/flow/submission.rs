@@ -1,0 +1,178 @@
+//! What a side submits: records of one fixed length, each beginning with a match id.
+
+use counterfoil_proto::limits::{ROWS_MAX, SUBMISSION_BYTES_MAX};
+use counterfoil_proto::payload::Layout;
+use counterfoil_proto::{WireError, fixed};
+use counterfoil_psi::SEAL_OVERHEAD;
+use counterfoil_psi::SessionId;
+use zeroize::Zeroizing;
+
+/// Bytes of a match id.
+pub(crate) const MATCH_ID_BYTES: usize = 16;
+/// Bytes of a recipient's record: match id and row key.
+pub(crate) const KEY_RECORD_BYTES: usize = MATCH_ID_BYTES + 32;
+
+/// A submission in memory, whole; wiped when dropped.
+pub(crate) struct Submission {
+    pub(crate) session: SessionId,
+    /// Columns of the sealed rows; the recipient's keys have none.
+    pub(crate) layout: Option<Layout>,
+    record_bytes: usize,
+    records: Zeroizing<Vec<u8>>,
+    bytes_expected: usize,
+}
+
+impl Submission {
+    /// For sealed rows of this layout.
+    pub(crate) fn rows(
+        session: &[u8],
+        count: u64,
+        count_max: u64,
+        layout: Layout,
+    ) -> Result<Self, WireError> {
+        let record_bytes = MATCH_ID_BYTES + layout.payload_len() + SEAL_OVERHEAD;
+        Self::new(session, count, count_max, record_bytes, Some(layout))
+    }
+
+    /// For row keys.
+    pub(crate) fn keys(session: &[u8], count: u64, count_max: u64) -> Result<Self, WireError> {
+        Self::new(session, count, count_max, KEY_RECORD_BYTES, None)
+    }
+
+    fn new(
+        session: &[u8],
+        count: u64,
+        count_max: u64,
+        record_bytes: usize,
+        layout: Option<Layout>,
+    ) -> Result<Self, WireError> {
+        let max = count_max.min(ROWS_MAX);
+        if count > max {
+            return Err(WireError::TooLarge {
+                field: "count",
+                max,
+            });
+        }
+        let bytes = count.saturating_mul(record_bytes as u64);
+        if bytes > SUBMISSION_BYTES_MAX {
+            return Err(WireError::TooLarge {
+                field: "submission",
+                max: SUBMISSION_BYTES_MAX,
+            });
+        }
+        Ok(Self {
+            session: SessionId::from_bytes(fixed("session", session)?),
+            layout,
+            record_bytes,
+            // Grows as bytes arrive: a header alone reserves nothing.
+            records: Zeroizing::default(),
+            bytes_expected: usize::try_from(bytes).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// Adds a piece: whole records, and not more than declared.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), WireError> {
+        if !piece.len().is_multiple_of(self.record_bytes) {
+            return Err(WireError::Malformed {
+                field: "submission",
+                why: "a piece does not end with a whole record",
+            });
+        }
+        if self.records.len() + piece.len() > self.bytes_expected {
+            return Err(WireError::TooLarge {
+                field: "submission",
+                max: self.bytes_expected as u64,
+            });
+        }
+        grow(&mut self.records, piece.len(), self.bytes_expected);
+        self.records.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Everything that was declared has come.
+    pub(crate) fn check_complete(&self) -> Result<(), WireError> {
+        if self.records.len() == self.bytes_expected {
+            return Ok(());
+        }
+        Err(WireError::Length {
+            field: "submission",
+            want: self.bytes_expected,
+            got: self.records.len(),
+        })
+    }
+
+    /// Number of records.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len() / self.record_bytes
+    }
+
+    /// Records in the order in which they came: match id, and the rest.
+    pub(crate) fn records(&self) -> impl Iterator<Item = ([u8; MATCH_ID_BYTES], &[u8])> {
+        self.records
+            .chunks_exact(self.record_bytes)
+            .filter_map(|record| {
+                let (match_id, rest) = record.split_first_chunk()?;
+                Some((*match_id, rest))
+            })
+    }
+}
+
+/// Makes room by doubling up to what was declared, wiping what is left behind: a plain `Vec` would leave freed copies of
+/// row keys in memory.
+fn grow(records: &mut Zeroizing<Vec<u8>>, more: usize, max: usize) {
+    let needed = records.len() + more;
+    if needed <= records.capacity() {
+        return;
+    }
+    let capacity = needed.max(records.capacity().saturating_mul(2).min(max));
+    let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+    larger.extend_from_slice(records);
+    *records = larger;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(count: u64) -> Submission {
+        Submission::keys(&[0; 32], count, 10).unwrap()
+    }
+
+    #[test]
+    fn exactly_what_was_declared_is_taken() {
+        let mut submission = keys(3);
+        submission.push(&[1; 2 * KEY_RECORD_BYTES]).unwrap();
+        assert!(submission.check_complete().is_err());
+        submission.push(&[2; KEY_RECORD_BYTES]).unwrap();
+        assert_eq!(submission.check_complete(), Ok(()));
+        assert_eq!(submission.len(), 3);
+        assert_eq!(submission.records().last(), Some(([2; 16], &[2; 32][..])));
+    }
+
+    #[test]
+    fn refusals() {
+        assert!(matches!(
+            Submission::keys(&[0; 32], 11, 10).err(),
+            Some(WireError::TooLarge {
+                field: "count",
+                max: 10
+            })
+        ));
+        assert!(matches!(
+            Submission::keys(&[0; 31], 1, 10).err(),
+            Some(WireError::Length {
+                want: 32,
+                got: 31,
+                ..
+            })
+        ));
+        assert!(matches!(
+            keys(1).push(&[0; 47]),
+            Err(WireError::Malformed { .. })
+        ));
+        assert!(matches!(
+            keys(1).push(&[0; 2 * KEY_RECORD_BYTES]),
+            Err(WireError::TooLarge { .. })
+        ));
+    }
+}

@@ -1,0 +1,215 @@
+//! The broker's directory: keys, certificates, configuration, log and deliveries.
+//!
+//! ```text
+//! broker.toml            what the operator may change
+//! keys/  ca log server operator      one file each, 0600
+//! tls/   ca.pem server.pem operator.pem
+//! log/   entries  checkpoint  lock
+//! deliveries/            sealed deliveries, one file a flow
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use counterfoil_audit::note::{KeyName, SignerKey};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use crate::ca::{CertificateAuthority, Identity};
+use crate::error::Error;
+use crate::files::{create_private_dir, read_private, write_durably};
+
+/// What the operator may change, in `broker.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the broker: origin of its log, in every entry.
+    pub name: String,
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// `host:port` under which agents reach it; goes into invites.
+    pub address: String,
+}
+
+/// An opened broker directory.
+#[derive(Debug, Clone)]
+pub struct Home {
+    path: PathBuf,
+    config: Config,
+}
+
+impl Home {
+    /// Makes a new broker: CA, server and operator certificates, log key, configuration.
+    ///
+    /// # Errors
+    /// The directory holds a broker already, the name is no name, or writing failed.
+    pub fn create(path: &Path, config: Config, now: OffsetDateTime) -> Result<Self, Error> {
+        if path.join("broker.toml").exists() {
+            return Err(Error::Home(format!(
+                "`{}` holds a broker already: start it with `counterfoil --home {0} broker serve`, or choose another directory",
+                path.display()
+            )));
+        }
+        check_name(&config.name)?;
+        for dir in ["keys", "tls", "log", "deliveries"] {
+            create_private_dir(&path.join(dir))?;
+        }
+        let home = Self {
+            path: path.to_owned(),
+            config,
+        };
+        let ca = CertificateAuthority::generate(&home.config.name, now)?;
+        home.store("ca", &ca)?;
+        let authority = CertificateAuthority::open(&ca.certificate, &ca.key)?;
+        home.store("server", &authority.issue_server(now)?)?;
+        home.store("operator", &authority.issue_operator(now)?)?;
+        home.store_log_key()?;
+        // Last, because its presence says that all the rest is there.
+        let text = toml::to_string(&home.config).map_err(|e| Error::Home(e.to_string()))?;
+        write_durably(&path.join("broker.toml"), text.as_bytes())?;
+        Ok(home)
+    }
+
+    /// Opens a broker's directory.
+    ///
+    /// # Errors
+    /// None is there, or its configuration is not valid.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = path.join("broker.toml");
+        if !file.exists() {
+            return Err(Error::Home(format!(
+                "no broker lives in `{}`: make one with `counterfoil --home {0} broker init`",
+                path.display()
+            )));
+        }
+        let text = fs::read_to_string(&file).map_err(Error::file("read", &file))?;
+        let config: Config = toml::from_str(&text)
+            .map_err(|e| Error::Home(format!("`{}` is not valid: {e}", file.display())))?;
+        check_name(&config.name)?;
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The log's signing key.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or readable by others.
+    pub fn log_key(&self) -> Result<SignerKey, Error> {
+        let bytes = read_private(&self.path.join("keys/log.key"))?;
+        let seed: Zeroizing<[u8; 32]> =
+            bytes
+                .as_slice()
+                .try_into()
+                .map(Zeroizing::new)
+                .map_err(|_| {
+                    Error::Home("`keys/log.key` is damaged: restore it from your backup".into())
+                })?;
+        let name = KeyName::new(&self.config.name).map_err(|e| Error::Home(e.to_string()))?;
+        Ok(SignerKey::from_seed(name, &seed))
+    }
+
+    /// The certificate authority.
+    ///
+    /// # Errors
+    /// As [`Home::identity`].
+    pub fn authority(&self) -> Result<CertificateAuthority, Error> {
+        let ca = self.identity("ca")?;
+        CertificateAuthority::open(&ca.certificate, &ca.key)
+    }
+
+    /// Certificate and key of `ca`, `server` or `operator`.
+    ///
+    /// # Errors
+    /// A file is missing, or readable by others.
+    pub fn identity(&self, name: &str) -> Result<Identity, Error> {
+        let key = read_private(&self.path.join(format!("keys/{name}.key")))?;
+        let key = std::str::from_utf8(&key).map_err(|_| {
+            Error::Home(format!(
+                "`keys/{name}.key` is damaged: restore it from your backup"
+            ))
+        })?;
+        Ok(Identity {
+            certificate: self.certificate(name)?,
+            key: Zeroizing::new(key.to_owned()),
+        })
+    }
+
+    /// Certificate of `ca`, `server` or `operator`, PEM.
+    ///
+    /// # Errors
+    /// The file is missing.
+    pub fn certificate(&self, name: &str) -> Result<String, Error> {
+        let path = self.path.join(format!("tls/{name}.pem"));
+        fs::read_to_string(&path).map_err(Error::file("read", &path))
+    }
+
+    /// SHA-256 of a certificate's DER form.
+    ///
+    /// # Errors
+    /// The file is missing or no certificate.
+    pub fn certificate_sha256(&self, name: &str) -> Result<[u8; 32], Error> {
+        let pem = self.certificate(name)?;
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes())
+            .map_err(|_| Error::Home(format!("`tls/{name}.pem` is no certificate")))?;
+        Ok(Sha256::digest(&pem.contents).into())
+    }
+
+    /// Directory of the log.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Directory of the sealed deliveries.
+    #[must_use]
+    pub fn deliveries_dir(&self) -> PathBuf {
+        self.path.join("deliveries")
+    }
+
+    fn store(&self, name: &str, identity: &Identity) -> Result<(), Error> {
+        let key = self.path.join(format!("keys/{name}.key"));
+        write_durably(&key, identity.key.as_bytes())?;
+        let certificate = self.path.join(format!("tls/{name}.pem"));
+        write_durably(&certificate, identity.certificate.as_bytes())
+    }
+
+    fn store_log_key(&self) -> Result<(), Error> {
+        let mut seed = Zeroizing::new([0; 32]);
+        SysRng
+            .try_fill_bytes(seed.as_mut_slice())
+            .map_err(|e| Error::Home(format!("the system gives no randomness: {e}")))?;
+        write_durably(&self.path.join("keys/log.key"), seed.as_slice())
+    }
+}
+
+/// A broker's name is the origin of its log: c2sp.org/tlog-checkpoint wants it without spaces and plus signs.
+fn check_name(name: &str) -> Result<(), Error> {
+    let valid = (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-./".contains(&b));
+    if valid {
+        return Ok(());
+    }
+    Err(Error::Home(format!(
+        "`{name}` cannot be a broker's name: use 1 to 64 of a-z, 0-9, `-`, `.` and `/`, such as `broker.example`"
+    )))
+}

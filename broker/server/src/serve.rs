@@ -1,0 +1,208 @@
+//! Running a broker.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_audit::entry::BrokerInitialised;
+use counterfoil_audit::entry::Digest;
+use counterfoil_proto::limits::MESSAGE_BYTES_MAX;
+use counterfoil_proto::v1::agreements_server::AgreementsServer;
+use counterfoil_proto::v1::directory_server::DirectoryServer;
+use counterfoil_proto::v1::enrolment_server::EnrolmentServer;
+use counterfoil_proto::v1::flows_server::FlowsServer;
+use counterfoil_proto::v1::log_server::LogServer;
+use counterfoil_proto::v1::operator_server::OperatorServer;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+
+use crate::api::agreements::AgreementsService;
+use crate::api::directory::DirectoryService;
+use crate::api::enrolment::EnrolmentService;
+use crate::api::flows::FlowsService;
+use crate::api::log::LogService;
+use crate::api::operator::OperatorService;
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::home::Home;
+use crate::log::Decided;
+use crate::refusal::{Refusal, label};
+use crate::state::flows::Stage;
+use crate::tls;
+
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(1);
+/// Streams of one connection: an agent needs about four a flow.
+const STREAMS_MAX: u32 = 64;
+/// Enough for the metadata that tonic sends, and too little for an attack with headers.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Flow control: four messages of a stream may be under way.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// A broker whose log is open and whose port is bound.
+pub struct Service {
+    broker: Arc<Broker>,
+    listener: TcpListener,
+}
+
+impl Service {
+    /// Opens the broker in this directory and binds its port. Flows that ran when it last stopped are closed as aborted.
+    ///
+    /// # Errors
+    /// The directory, the log or the port cannot be used.
+    pub async fn start(home: Home) -> Result<Self, Error> {
+        let address = home.config().listen.clone();
+        let listener = TcpListener::bind(&address)
+            .await
+            .map_err(|source| Error::Listen { address, source })?;
+        let broker = Arc::new(Broker::open(home)?);
+        initialise(&broker).await?;
+        close_interrupted(&broker).await;
+        Ok(Self { broker, listener })
+    }
+
+    /// The bound address.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> Result<SocketAddr, Error> {
+        self.listener.local_addr().map_err(|source| Error::Listen {
+            address: self.broker.home.config().listen.clone(),
+            source,
+        })
+    }
+
+    /// Entries in the log.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.broker.ledger.durable()
+    }
+
+    /// The key that verifies the log, in the form of c2sp.org/signed-note.
+    #[must_use]
+    pub fn log_key(&self) -> String {
+        self.broker.ledger.verifier()
+    }
+
+    /// Serves until `shutdown` ends.
+    ///
+    /// # Errors
+    /// The log failed, after which nothing may leave any more; or TLS cannot be set up.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let Self { broker, listener } = self;
+        let acceptor = tls::acceptor(
+            &broker.home.identity("server")?,
+            &broker.home.certificate("ca")?,
+        )?;
+        let (accepted, connections) = mpsc::channel(1);
+        let accepting = tokio::spawn(tls::accept(
+            listener,
+            acceptor,
+            broker.connections.clone(),
+            accepted,
+        ));
+        let sweeping = tokio::spawn(sweep(broker.clone()));
+        let down = broker.ledger.down().clone();
+        let stop = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = down.cancelled() => {}
+            }
+        };
+        let serving = router(&broker).serve_with_incoming(ReceiverStream::new(connections));
+        // Streams of agents that listen never end by themselves, so stopping does not wait for them.
+        let served = tokio::select! {
+            served = serving => served.map_err(|e| Error::Tls(e.to_string())),
+            () = stop => Ok(()),
+        };
+        accepting.abort();
+        sweeping.abort();
+        served?;
+        if broker.ledger.down().is_cancelled() {
+            return Err(Error::Log(
+                "writing it failed, and it is not known what reached the disk; free or replace the disk and start again".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn router(broker: &Arc<Broker>) -> tonic::transport::server::Router {
+    macro_rules! bounded {
+        ($server:ident, $service:ident) => {
+            $server::new($service(broker.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        };
+    }
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(STREAM_WINDOW_BYTES * 2)
+        .add_service(bounded!(EnrolmentServer, EnrolmentService))
+        .add_service(bounded!(OperatorServer, OperatorService))
+        .add_service(bounded!(DirectoryServer, DirectoryService))
+        .add_service(bounded!(AgreementsServer, AgreementsService))
+        .add_service(bounded!(FlowsServer, FlowsService))
+        .add_service(bounded!(LogServer, LogService))
+}
+
+/// The first entry of a new log.
+async fn initialise(broker: &Broker) -> Result<(), Error> {
+    if broker.ledger.read(crate::state::State::initialised) {
+        return Ok(());
+    }
+    let event = BrokerInitialised {
+        vkey: label(&broker.ledger.verifier()),
+        ca_sha256: Digest::from_bytes(broker.home.certificate_sha256("ca")?),
+    };
+    broker
+        .ledger
+        .commit(&broker.operator_actor(), |_, _| {
+            Ok::<_, Refusal>(Decided {
+                events: vec![event.into()],
+                value: (),
+            })
+        })
+        .await
+        .map_err(|refusal| Error::Log(refusal.message))?;
+    Ok(())
+}
+
+/// What was in memory is gone: flows without a release end here. Those with one can still be fetched.
+async fn close_interrupted(broker: &Broker) {
+    let interrupted: Vec<_> = broker.ledger.read(|state| {
+        let flows = state.flows.iter();
+        flows
+            .filter(|(_, flow)| flow.stage == Stage::Running)
+            .map(|(id, _)| id)
+            .collect()
+    });
+    for flow in interrupted {
+        broker
+            .abort(
+                flow,
+                "restart",
+                "the broker was restarted before the release was recorded; nothing left, ask again",
+            )
+            .await;
+    }
+}
+
+async fn sweep(broker: Arc<Broker>) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        tick.tick().await;
+        for flow in broker.flows.idle() {
+            broker
+                .abort(flow, "idle", "nothing came from an agent for too long")
+                .await;
+        }
+    }
+}
