@@ -138,7 +138,9 @@ impl Table {
             let last = target.get(*group as usize).copied().unwrap_or(*group);
             if groups.count(last) >= k {
                 kept.push((index, last));
-                generalised_rows += u64::from(last != *group);
+                // A group that moved alone keeps its number: only its cells tell that it moved.
+                let told = groups.keys().codes(last);
+                generalised_rows += u64::from(before.codes(*group) != told);
                 if let Some(weight) = weights.get_mut(*group as usize) {
                     *weight += 1;
                 }

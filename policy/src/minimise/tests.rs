@@ -158,18 +158,22 @@ fn is_ancestor(tag: &Tag, of: &str, candidate: &str) -> bool {
 fn check(rows: &Rows, result: &Minimised, k: u32) {
     let tags = tags();
     let mut groups: BTreeMap<Vec<String>, u32> = BTreeMap::new();
-    let mut changed = 0;
+    let (mut changed, mut changed_rows) = (0, 0);
     for (index, cells) in delivered(result) {
         let original = &rows[index as usize];
         for ((tag, old), new) in tags.iter().zip(original).zip(&cells) {
             assert!(is_ancestor(tag, old, new), "{new} is not above {old}");
             changed += u64::from(old != new);
         }
+        changed_rows += u64::from(*original != cells);
         *groups.entry(cells).or_default() += 1;
     }
     assert!(groups.values().all(|count| *count >= k), "{groups:?}");
     let report = result.report();
-    assert_eq!(report.generalised_cells, changed);
+    assert_eq!(
+        (report.generalised_cells, report.generalised_rows),
+        (changed, changed_rows)
+    );
     assert_eq!(report.after + report.suppressed_rows, rows.len() as u64);
     // Everything suppressed was of one combination, all `*`, and short of k.
     assert!(report.suppressed_rows < u64::from(k));
