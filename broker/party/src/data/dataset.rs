@@ -7,8 +7,8 @@
 //! [[dataset]]
 //! name = "customers"
 //! source = "customers.csv"                 # .csv .tsv .txt .parquet, or postgres://agent@host/bank
-//! # sql = "SELECT …"                       # with postgres:// only; the password comes from PGPASSWORD
-//! # delimiter = ";"                        # with text only; found by itself otherwise
+//! ## sql = "SELECT …"                       # with postgres:// only; the password comes from PGPASSWORD
+//! ## delimiter = ";"                        # with text only; found by itself otherwise
 //! identifiers = [
 //!     { type = "phone", column = "mobile", default_region = "CN" },
 //!     { type = "email", column = "mail" },

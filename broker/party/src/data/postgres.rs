@@ -218,7 +218,8 @@ fn tls_config(
         }
         // What cannot be parsed among the certificates of the system is left out, as every browser does.
         None => {
-            drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs))
+            let (_trusted, _left_out) =
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -171,10 +171,6 @@ impl std::fmt::Display for Lines {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
 fn label<S: Serializer>(kind: &IdentifierKind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(kind.label())
 }
