@@ -96,7 +96,11 @@ stop() {
 }
 
 case "${1:-}" in
-    start) start ;;
+    start)
+        # So that `eval "$(… start)"` fails too: of a failed command without output it would make a success.
+        trap '[ $? = 0 ] || echo false' EXIT
+        start
+        ;;
     stop) stop ;;
     *) say "use: postgres.sh start | stop"; exit 2 ;;
 esac
