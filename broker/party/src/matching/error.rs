@@ -1,0 +1,139 @@
+//! Why two agents did not get through a matching, and whose fault it was.
+
+use std::fmt;
+
+use counterfoil_proto::WireError;
+
+use crate::noise::NoiseError;
+
+/// Where in the matching something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The Noise handshake.
+    Handshake,
+    /// The first messages of both sides.
+    Hello,
+    /// The exchange of points.
+    Points,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "the handshake",
+            Self::Hello => "the greeting",
+            Self::Points => "the matching",
+        })
+    }
+}
+
+/// Why there are no tokens. Nothing that was exchanged until then tells either side anything.
+#[derive(Debug, thiserror::Error)]
+pub enum MatchError {
+    /// The peer sent what no honest peer sends.
+    #[error("{0}")]
+    Misbehaved(String),
+    /// The peer said that it stops.
+    #[error("the other agent stopped: {message} (`{code}`)")]
+    Aborted {
+        /// Its word for the reason.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+    /// Nothing came from the peer.
+    #[error("the other agent sent nothing for {seconds} s during {phase}")]
+    Silent {
+        /// Where.
+        phase: Phase,
+        /// How long.
+        seconds: u64,
+    },
+    /// The peer answers, but so slowly that it would take longer than sets of this size may.
+    #[error("the other agent was too slow: the matching did not end within {seconds} s")]
+    Slow {
+        /// The whole time that was allowed.
+        seconds: u64,
+    },
+    /// The connection ended.
+    #[error("the connection to the other agent ended during {phase}")]
+    Disconnected {
+        /// Where.
+        phase: Phase,
+    },
+    /// The peer's set has a size that the agreement or the request does not allow.
+    #[error("the other agent brought {announced} identifiers where {allowed}")]
+    SetSize {
+        /// What it announced.
+        announced: u64,
+        /// What would have passed.
+        allowed: String,
+    },
+    /// This program failed.
+    #[error("the matching failed here: {0}")]
+    Internal(String),
+}
+
+impl MatchError {
+    /// A word for the peer and for the log, where this side stops for this reason; none where the peer is gone or
+    /// has stopped first.
+    #[must_use]
+    pub fn abort_code(&self) -> Option<&'static str> {
+        match self {
+            Self::Misbehaved(_) => Some("protocol"),
+            Self::Silent { .. } | Self::Slow { .. } => Some("timeout"),
+            Self::SetSize { .. } => Some("set_size"),
+            Self::Internal(_) => Some("internal"),
+            Self::Aborted { .. } | Self::Disconnected { .. } => None,
+        }
+    }
+
+    /// What the peer is told. A fault of this program stays here.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::Misbehaved(why) => format!("what came here breaks the protocol: {why}"),
+            Self::SetSize { announced, allowed } => {
+                format!("{announced} identifiers were announced where {allowed}")
+            }
+            Self::Silent { phase, seconds } => {
+                format!("nothing came here for {seconds} s during {phase}")
+            }
+            Self::Slow { seconds } => format!("the matching did not end within {seconds} s"),
+            Self::Internal(_) => "this agent has a fault of its own".to_owned(),
+            Self::Aborted { .. } | Self::Disconnected { .. } => String::new(),
+        }
+    }
+}
+
+impl From<NoiseError> for MatchError {
+    fn from(error: NoiseError) -> Self {
+        match error {
+            NoiseError::Handshake | NoiseError::Message => Self::Misbehaved(error.to_string()),
+            NoiseError::TooLong(_) | NoiseError::Dead | NoiseError::Setup(_) => {
+                Self::Internal(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<WireError> for MatchError {
+    fn from(error: WireError) -> Self {
+        Self::Misbehaved(error.to_string())
+    }
+}
+
+/// A text of a peer as it may be shown: without control characters (which a terminal would obey), and not longer
+/// than `chars_max`.
+pub(super) fn shown(text: &str, chars_max: usize) -> String {
+    text.chars()
+        .take(chars_max)
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
