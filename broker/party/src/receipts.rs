@@ -1,0 +1,313 @@
+//! Receipts of releases: checked against what this side knows of the flow, kept, listed.
+//!
+//! The order that matters is in the types. What the broker sends comes as [`Fetched`], whose sealed bytes nothing can
+//! read. [`Fetched::verify`] checks the receipt and gives a [`VerifiedIntent`]: the log has an entry that releases
+//! this flow, under this agreement, from this owner to this recipient. [`VerifiedIntent::admit`] compares the
+//! sealed bytes with the digest in that entry and gives a [`VerifiedRelease`], and only that can be opened.
+
+use std::fmt;
+
+use counterfoil_audit::entry::{Digest, Event, ReleaseIntent};
+use counterfoil_audit::note::VerifierKey;
+use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::request::VerifiedRequest;
+use counterfoil_policy::text::FlowId;
+use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::audit::log_key;
+use crate::error::{Error, Result, shown};
+use crate::home::Home;
+
+const DIRECTORY: &str = "receipts";
+const ENDING: &str = ".tlog-proof";
+const RECEIPT_BYTES_MAX: u64 = counterfoil_audit::receipt::RECEIPT_BYTES_MAX as u64;
+
+/// What this side knows of a flow: the agreement that it stored, and the request that it signed or verified.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The agreement.
+    pub agreement: &'a Agreement,
+    /// The request.
+    pub request: &'a VerifiedRequest,
+}
+
+/// What the broker sent for a flow. Nothing of it has been checked, so nothing of it can be read.
+pub struct Fetched {
+    receipt: String,
+    sealed: Vec<u8>,
+}
+
+/// The log's entry that releases the flow, verified; the delivery itself has not been looked at.
+pub struct VerifiedIntent {
+    text: String,
+    receipt: VerifiedReceipt,
+    intent: Box<ReleaseIntent>,
+    sealed: Vec<u8>,
+}
+
+/// A sealed delivery whose release stands in the log, to the byte.
+pub struct VerifiedRelease {
+    text: String,
+    receipt: VerifiedReceipt,
+    sealed: Vec<u8>,
+    context: DeliveryContext,
+}
+
+impl Fetched {
+    /// Wraps what came: the receipt's text, and the sealed bytes (none for an owner).
+    pub(crate) fn new(receipt: String, sealed: Vec<u8>) -> Self {
+        Self { receipt, sealed }
+    }
+
+    /// Verifies the receipt: the log's key signed the checkpoint, the entry is under it, and it releases this flow
+    /// as agreed and as requested.
+    ///
+    /// # Errors
+    /// [`Error::Unverified`], with what is wrong.
+    pub fn verify(self, key: &VerifierKey, known: &Known<'_>) -> Result<VerifiedIntent> {
+        let failed = |why: String| Error::Unverified(format!("the receipt of the release: {why}"));
+        let receipt = Receipt::parse(&self.receipt)
+            .and_then(|receipt| receipt.verify(key))
+            .map_err(|error| failed(shown(&error.to_string())))?;
+        let Event::ReleaseIntent(intent) = receipt.entry().event() else {
+            let name = receipt.entry().event().type_name();
+            return Err(failed(format!(
+                "its entry is `{name}`, not `release.intent`"
+            )));
+        };
+        if let Some(field) = first_difference(intent, known) {
+            return Err(failed(format!("its `{field}` is not that of this flow")));
+        }
+        let intent = intent.clone();
+        Ok(VerifiedIntent {
+            text: self.receipt,
+            receipt,
+            intent,
+            sealed: self.sealed,
+        })
+    }
+}
+
+/// The first field of the entry that differs from what this side knows.
+fn first_difference(intent: &ReleaseIntent, known: &Known<'_>) -> Option<&'static str> {
+    let (agreement, request) = (known.agreement, known.request.body());
+    let key_id =
+        Digest::from_bytes(Sha256::digest(request.delivery_key.as_bytes()).into()).to_string();
+    let columns = intent.source.columns.as_slice();
+    let columns_fit = columns.len() == request.tags.len()
+        && columns.iter().zip(&request.tags).all(|(column, tag)| {
+            let agreed = agreement.tag(tag);
+            column.name.as_str() == tag.as_str()
+                && agreed.is_some_and(|agreed| {
+                    column.class.as_str() == agreed.class().as_str()
+                        && column.form.as_str() == agreed.form().as_str()
+                })
+        });
+    let checks = [
+        ("flow", intent.flow.as_bytes() == request.flow.as_bytes()),
+        (
+            "agreement.sha256",
+            intent.agreement.sha256.as_bytes() == agreement.digest().as_bytes(),
+        ),
+        (
+            "agreement.id",
+            intent.agreement.id.as_str() == agreement.id().as_str(),
+        ),
+        (
+            "agreement.version",
+            intent.agreement.version == agreement.version(),
+        ),
+        (
+            "purpose",
+            intent.purpose.as_str() == agreement.purpose().as_str(),
+        ),
+        (
+            "legal_basis",
+            intent.legal_basis.as_str() == agreement.legal_basis().as_str(),
+        ),
+        (
+            "source.org",
+            intent.source.org.as_str() == agreement.owner().name.as_str(),
+        ),
+        (
+            "source.dataset",
+            intent.source.dataset.as_str() == agreement.dataset().as_str(),
+        ),
+        ("source.columns", columns_fit),
+        ("transform.k", intent.transform.k >= agreement.k()),
+        (
+            "recipient.org",
+            intent.recipient.org.as_str() == agreement.recipient().name.as_str(),
+        ),
+        (
+            "recipient.key_id",
+            intent.recipient.key_id.as_str() == key_id,
+        ),
+    ];
+    checks
+        .into_iter()
+        .find(|(_, equal)| !equal)
+        .map(|(field, _)| field)
+}
+
+impl VerifiedIntent {
+    /// The verified receipt: entry, index, checkpoint.
+    #[must_use]
+    pub fn receipt(&self) -> &VerifiedReceipt {
+        &self.receipt
+    }
+
+    /// Compares the sealed bytes with the entry.
+    ///
+    /// # Errors
+    /// [`Error::Unverified`] if they are not the ones that the log released.
+    pub fn admit(self) -> Result<VerifiedRelease> {
+        let result = &self.intent.result;
+        let digest: [u8; 32] = Sha256::digest(&self.sealed).into();
+        // Neither is secret, so the comparison may leave early.
+        if self.sealed.len() as u64 != result.bytes.value() || digest != *result.sha256.as_bytes() {
+            return Err(Error::Unverified(
+                "the delivery is not the one that the log released: its digest or size differs; nothing of it was opened"
+                    .to_owned(),
+            ));
+        }
+        let context = DeliveryContext {
+            flow: *self.intent.flow.as_bytes(),
+            agreement: *self.intent.agreement.sha256.as_bytes(),
+        };
+        Ok(VerifiedRelease {
+            text: self.text,
+            receipt: self.receipt,
+            sealed: self.sealed,
+            context,
+        })
+    }
+
+    /// Keeps the receipt of a delivery that this side does not open.
+    ///
+    /// # Errors
+    /// As [`VerifiedRelease::store`].
+    pub fn store(&self, home: &Home) -> Result<StoredReceipt> {
+        store(home, &self.text, &self.receipt)
+    }
+}
+
+impl VerifiedRelease {
+    /// Opens the delivery.
+    ///
+    /// # Errors
+    /// [`Error::Wire`]: sealed to another key, or malformed inside.
+    pub fn open(&self, secret: &DeliverySecret) -> Result<Delivery> {
+        Ok(Delivery::open(&self.sealed, secret, &self.context)?)
+    }
+
+    /// SHA-256 of the sealed bytes, which the recipient acknowledges.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.sealed).into()
+    }
+
+    /// Keeps the receipt under `receipts/`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn store(&self, home: &Home) -> Result<StoredReceipt> {
+        store(home, &self.text, &self.receipt)
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident),*) => { $(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("sealed_bytes", &self.sealed.len()).finish_non_exhaustive()
+            }
+        }
+    )* };
+}
+opaque_debug!(Fetched, VerifiedIntent, VerifiedRelease);
+
+/// A receipt that is kept in a home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoredReceipt {
+    /// The flow.
+    pub flow: String,
+    /// Index of its entry in the log.
+    pub entry: u64,
+    /// When it was recorded, by the broker's clock.
+    pub time: String,
+    /// The agreement's id.
+    pub agreement: String,
+    /// Who gave.
+    pub owner: String,
+    /// Who got.
+    pub recipient: String,
+    /// How many rows, in a bucket.
+    pub rows: String,
+    /// The file.
+    pub path: std::path::PathBuf,
+}
+
+/// The receipts of releases that are kept in a home, in the order of the log. Each is verified again with the log's
+/// key; a file that is none is an error and not skipped.
+///
+/// # Errors
+/// [`Error::NotJoined`], [`Error::Io`], [`Error::Damaged`].
+pub fn list(home: &Home) -> Result<Vec<StoredReceipt>> {
+    let key = log_key(home)?;
+    let mut receipts = Vec::new();
+    for name in home.list(DIRECTORY)? {
+        let relative = format!("{DIRECTORY}/{name}");
+        if name
+            .strip_suffix(ENDING)
+            .is_none_or(|stem| stem.parse::<FlowId>().is_err())
+        {
+            continue;
+        }
+        let damaged = |why: String| home.damaged(&relative, why);
+        let bytes = home.read(&relative, RECEIPT_BYTES_MAX)?.unwrap_or_default();
+        let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text".to_owned()))?;
+        let receipt = Receipt::parse(&text)
+            .and_then(|receipt| receipt.verify(&key))
+            .map_err(|error| damaged(error.to_string()))?;
+        let stored =
+            describe(home, &receipt).ok_or_else(|| damaged("it is of no release".to_owned()))?;
+        receipts.push(stored);
+    }
+    receipts.sort_by_key(|receipt| receipt.entry);
+    Ok(receipts)
+}
+
+fn store(home: &Home, text: &str, receipt: &VerifiedReceipt) -> Result<StoredReceipt> {
+    let stored = describe(home, receipt).ok_or_else(|| {
+        Error::Unexpected("a receipt of another kind came to be stored".to_owned())
+    })?;
+    home.write(
+        format!("{DIRECTORY}/{}{ENDING}", stored.flow),
+        text.as_bytes(),
+    )?;
+    Ok(stored)
+}
+
+fn describe(home: &Home, receipt: &VerifiedReceipt) -> Option<StoredReceipt> {
+    let Event::ReleaseIntent(intent) = receipt.entry().event() else {
+        return None;
+    };
+    let flow = intent.flow.to_string();
+    Some(StoredReceipt {
+        path: home.path().join(DIRECTORY).join(format!("{flow}{ENDING}")),
+        flow,
+        entry: receipt.index(),
+        time: receipt.entry().time().to_string(),
+        agreement: intent.agreement.id.to_string(),
+        owner: intent.source.org.to_string(),
+        recipient: intent.recipient.org.to_string(),
+        rows: intent.result.rows.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
