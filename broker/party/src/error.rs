@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use counterfoil_policy::finding::Findings;
 use counterfoil_policy::moment::Timestamp;
 use counterfoil_proto::WireError;
 use counterfoil_proto::invite::InviteError;
@@ -36,7 +37,10 @@ pub enum Error {
     /// The text of an invite.
     #[error(transparent)]
     Invite(#[from] InviteError),
-    /// An argument, a config file, the text of an agreement.
+    /// The text of an agreement: every fault of it, a line each.
+    #[error("the agreement is refused:\n{0}")]
+    Agreement(Findings),
+    /// An argument or a config file.
     #[error("{0}")]
     Input(String),
 
@@ -68,6 +72,21 @@ pub enum Error {
     /// The broker answered that it cannot serve just now.
     #[error("the broker cannot answer just now: {0}")]
     Unavailable(String),
+    /// A flow ended before anything was released.
+    #[error("{0}; nothing was released, run it again")]
+    Aborted(String),
+    /// A release that did not reach its file. It is recorded, and the broker keeps it.
+    #[error(
+        "{error}; what was released is kept for you: when that is mended, `counterfoil exchange --resume {flow}` \
+         brings it"
+    )]
+    Undelivered {
+        /// The flow.
+        flow: String,
+        /// What went wrong.
+        #[source]
+        error: Box<Error>,
+    },
     /// Somebody took longer than a stated limit.
     #[error("{who} did not answer within {seconds} s; run the command again")]
     Timeout {
@@ -240,6 +259,7 @@ impl Error {
             Self::Dataset(_) => ("dataset", 3),
             Self::Output(_) => ("output", 3),
             Self::Invite(_) => ("invite", 3),
+            Self::Agreement(_) => ("agreement", 3),
             Self::Input(_) => ("input", 3),
             Self::Denied(_) => ("denied", 4),
             Self::Refused(_) => ("refused", 4),
@@ -247,6 +267,8 @@ impl Error {
             Self::Unreachable { .. } => ("unreachable", 5),
             Self::ConnectionLost(_) => ("connection_lost", 5),
             Self::Unavailable(_) => ("unavailable", 5),
+            Self::Aborted(_) => ("aborted", 5),
+            Self::Undelivered { error, .. } => error.class(),
             Self::Timeout { .. } => ("timeout", 5),
             Self::CertificateTime(_) => ("certificate_time", 5),
             Self::NotTheBroker { .. } => ("not_the_broker", 6),
@@ -314,6 +336,17 @@ impl fmt::Display for Denial {
         } else {
             write!(f, "; what would pass: {}", self.would_pass)
         }
+    }
+}
+
+impl From<counterfoil_policy::decision::Denial> for Denial {
+    fn from(denial: counterfoil_policy::decision::Denial) -> Self {
+        Self::local(
+            denial.code.as_str(),
+            denial.field,
+            denial.message,
+            denial.would_pass,
+        )
     }
 }
 

@@ -19,7 +19,19 @@ pub mod home;
 
 pub mod transport;
 
+pub mod join;
+
+pub mod partners;
+
+pub mod agreements;
+
+pub mod limits;
+
 pub mod data;
+
+pub mod audit;
+
+pub mod doctor;
 
 #[cfg(test)]
 mod testkit;

@@ -1,5 +1,6 @@
 //! A certificate authority and homes for the tests of this crate.
 
+use counterfoil_policy::agreement::Agreement;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -13,8 +14,9 @@ use crate::home::{BrokerRecord, Home};
 use crate::transport::BROKER_NAME;
 
 /// A broker's CA as the broker makes it.
+#[derive(Clone)]
 pub(crate) struct Ca {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: std::sync::Arc<Issuer<'static, KeyPair>>,
     pub(crate) der: CertificateDer<'static>,
     pub(crate) pem: String,
 }
@@ -32,7 +34,7 @@ impl Ca {
         Self {
             der: certificate.der().clone(),
             pem: certificate.pem(),
-            issuer: Issuer::new(params, key),
+            issuer: Issuer::new(params, key).into(),
         }
     }
 
@@ -122,4 +124,21 @@ pub(crate) fn home_of(org: &str, clock: Clock) -> (tempfile::TempDir, Home) {
 
 fn p256() -> KeyPair {
     KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+/// The template between two homes, in this version, valid since 30 days before the owner's today.
+pub(crate) fn agreement_text(owner: &Home, recipient: &Home, version: u32) -> String {
+    let now = owner.clock().now().saturating_add_seconds(-30 * 86_400);
+    let first_day = OffsetDateTime::from_unix_timestamp(now.unix_seconds())
+        .unwrap()
+        .date();
+    let keys = |home: &Home| home.party_keys().unwrap();
+    let text = counterfoil_policy::agreement::template(&keys(owner), &keys(recipient), first_day);
+    let numbered = text.replace("version = 1 ", &format!("version = {version} "));
+    assert!(version == 1 || numbered != text);
+    numbered
+}
+
+pub(crate) fn agreement_between(owner: &Home, recipient: &Home, version: u32) -> Agreement {
+    Agreement::parse(&agreement_text(owner, recipient, version)).unwrap()
 }

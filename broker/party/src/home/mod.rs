@@ -72,6 +72,23 @@ pub struct BrokerRecord {
     pub log_key: String,
 }
 
+/// What may be told of a party.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartyInfo {
+    /// The institution.
+    pub org: OrgName,
+    /// The directory.
+    pub home: String,
+    /// `ed25519:` and base64.
+    pub signing_key: String,
+    /// `x25519:` and base64.
+    pub noise_key: String,
+    /// What a partner compares out of band.
+    pub fingerprint: Fingerprint,
+    /// The broker, once joined.
+    pub broker: Option<BrokerRecord>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PartyFile {
@@ -180,6 +197,22 @@ impl Home {
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         let keys = self.party_keys()?;
         Ok(fingerprint(&keys.signing_key, &keys.noise_key))
+    }
+
+    /// What may be told of this party.
+    ///
+    /// # Errors
+    /// A key file is missing or damaged.
+    pub fn info(&self) -> Result<PartyInfo> {
+        let keys = self.party_keys()?;
+        Ok(PartyInfo {
+            org: self.party.org.clone(),
+            home: self.path.display().to_string(),
+            signing_key: keys.signing_key.to_string(),
+            noise_key: keys.noise_key.to_string(),
+            fingerprint: self.fingerprint()?,
+            broker: self.party.broker.clone(),
+        })
     }
 
     /// The client certificate and the broker's CA certificate, each in PEM.

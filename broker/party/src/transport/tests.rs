@@ -44,7 +44,7 @@ fn refusal(result: std::result::Result<(), rustls::Error>) -> CertificateError {
 fn the_ca_that_the_invite_names_is_found_in_the_chain() {
     let ca = Ca::new();
     let (leaf, _) = ca.server();
-    assert!(verify(ca.sha256(), &leaf, &[ca.der.clone()]).is_ok());
+    assert!(verify(ca.sha256(), &leaf, std::slice::from_ref(&ca.der)).is_ok());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn chains_that_must_fail() {
 
     // another CA altogether
     assert_eq!(
-        refusal(verify(pin, &evil_leaf, &[evil.der.clone()])),
+        refusal(verify(pin, &evil_leaf, std::slice::from_ref(&evil.der))),
         CertificateError::ApplicationVerificationFailure
     );
     // the right CA's certificate, which is public, shown beside a leaf that it did not sign
@@ -72,7 +72,7 @@ fn chains_that_must_fail() {
     );
     // the pin names a leaf, which then cannot vouch for itself
     let leaf_pin = Sha256::digest(&evil_leaf).into();
-    assert!(verify(leaf_pin, &evil_leaf, &[evil_leaf.clone()]).is_err());
+    assert!(verify(leaf_pin, &evil_leaf, std::slice::from_ref(&evil_leaf)).is_err());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn leaves_of_the_right_ca_that_must_fail() {
     let ca = Ca::new();
     let check = |leaf: Leaf| {
         let (der, _) = ca.leaf(&leaf);
-        refusal(verify(ca.sha256(), &der, &[ca.der.clone()]))
+        refusal(verify(ca.sha256(), &der, std::slice::from_ref(&ca.der)))
     };
     let expired = Leaf {
         begins_in: Duration::hours(-3),
@@ -288,20 +288,38 @@ async fn another_service_there() {
 #[tokio::test]
 async fn a_broker_that_dies_in_a_call() {
     let ca = Ca::new();
-    let (address, server) = serve(&ca, &Leaf::default()).await;
-    let (_dir, home) = ca.joined(&address, Clock::system(), Duration::days(1));
-    let broker = Broker::connect(&home).await.unwrap();
-    let waiting = tokio::spawn({
-        let mut directory = broker.directory();
-        async move { call(directory.partners(PartnersRequest {})).await }
+    let (listening, address) = tokio::sync::oneshot::channel();
+    let (kill, killed) = tokio::sync::oneshot::channel::<()>();
+    // A runtime of its own, whose end closes every socket at once as the end of a process does.
+    let process = std::thread::spawn({
+        let ca = ca.clone();
+        move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let (address, _server) = serve(&ca, &Leaf::default()).await;
+                listening.send(address).unwrap();
+                killed.await.unwrap();
+            });
+            runtime.shutdown_background();
+        }
     });
-    tokio::time::sleep(StdDuration::from_millis(200)).await;
-    server.abort();
-    drop(server.await);
-    // The calls that are under way run in tasks of their own; a listener that is gone refuses new connections.
-    let error = status(&home).await.unwrap_err();
+    let (_dir, home) = ca.joined(&address.await.unwrap(), Clock::system(), Duration::days(1));
+    let broker = Broker::connect(&home).await.unwrap();
+    let mut directory = broker.directory();
+    let waiting = tokio::spawn(async move { call(directory.partners(PartnersRequest {})).await });
+    tokio::time::sleep(StdDuration::from_millis(300)).await;
+    kill.send(()).unwrap();
+    let error = waiting.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.code(), error.exit_code()),
+        ("connection_lost", 5),
+        "{error}"
+    );
+    process.join().unwrap();
+    let error = call(broker.directory().status(StatusRequest {}))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "unreachable", "{error}");
-    waiting.abort();
 }
 
 #[tokio::test]

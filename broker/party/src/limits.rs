@@ -1,0 +1,188 @@
+//! The owner's own caps, and the durable count of what was attempted under each agreement.
+//!
+//! An agreement's caps bind the recipient and the broker counts them; this is the owner counting for itself, so that a
+//! broker that forgets or lies cannot let a recipient ask more often. An attempt counts before anything is shown, and
+//! a crash after that leaves it counted.
+
+use counterfoil_policy::agreement::{Agreement, Period};
+use counterfoil_policy::decision::{Decision, OwnerLimits, Usage};
+use counterfoil_policy::moment::Timestamp;
+use counterfoil_policy::text::{AgreementId, FlowId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::home::Home;
+
+/// A commented `limits.toml`.
+pub const SAMPLE: &str = include_str!("limits.sample.toml");
+
+const FILE: &str = "limits.toml";
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+const COUNTERS: &str = "counters.json";
+/// An attempt takes about 130 bytes: half a million of them.
+const COUNTERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Without a `limits.toml`: one million identifiers in a flow, 100 flows and ten million identifiers in a period.
+const DEFAULT: OwnerLimits = OwnerLimits {
+    rows_per_flow: Some(1_000_000),
+    flows_per_period: Some(100),
+    identifiers_per_period: Some(10_000_000),
+};
+
+/// The owner's caps for each agreement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    default: OwnerLimits,
+    agreements: BTreeMap<AgreementId, OwnerLimits>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsFile {
+    #[serde(default)]
+    default: OwnerLimits,
+    #[serde(default)]
+    agreement: BTreeMap<String, OwnerLimits>,
+}
+
+impl Limits {
+    /// From the home's `limits.toml`; safe defaults without one.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the line that is wrong.
+    pub fn load(home: &Home) -> Result<Self> {
+        let Some(bytes) = home.read(FILE, FILE_BYTES_MAX)? else {
+            return Ok(Self {
+                default: DEFAULT,
+                agreements: BTreeMap::new(),
+            });
+        };
+        std::str::from_utf8(&bytes)
+            .map_err(|_| "it is not UTF-8".to_owned())
+            .and_then(Self::parse)
+            .map_err(|why| Error::Input(format!("`{}`: {why}", home.path().join(FILE).display())))
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let file: LimitsFile = toml::from_str(text).map_err(|e| e.to_string())?;
+        let agreements = file
+            .agreement
+            .into_iter()
+            .map(|(id, limits)| {
+                Ok((
+                    id.parse::<AgreementId>().map_err(|e| e.to_string())?,
+                    limits,
+                ))
+            })
+            .collect::<std::result::Result<_, String>>()?;
+        Ok(Self {
+            default: or(file.default, DEFAULT),
+            agreements,
+        })
+    }
+
+    /// The caps for one agreement: its own, else the default of the file, else the built-in one.
+    #[must_use]
+    pub fn of(&self, agreement: &AgreementId) -> OwnerLimits {
+        self.agreements
+            .get(agreement)
+            .map_or(self.default, |own| or(*own, self.default))
+    }
+}
+
+fn or(first: OwnerLimits, second: OwnerLimits) -> OwnerLimits {
+    OwnerLimits {
+        rows_per_flow: first.rows_per_flow.or(second.rows_per_flow),
+        flows_per_period: first.flows_per_period.or(second.flows_per_period),
+        identifiers_per_period: first
+            .identifiers_per_period
+            .or(second.identifiers_per_period),
+    }
+}
+
+/// One attempt that was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attempt {
+    agreement: AgreementId,
+    flow: FlowId,
+    at: Timestamp,
+    identifiers: u64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counters {
+    attempts: Vec<Attempt>,
+}
+
+impl Counters {
+    fn load(home: &Home) -> Result<Self> {
+        home.read(COUNTERS, COUNTERS_BYTES_MAX)?.map_or_else(
+            || Ok(Self::default()),
+            |bytes| {
+                serde_json::from_slice(&bytes).map_err(|e| {
+                    let why = format!("{e}; no flow is served before it is restored from a backup");
+                    home.damaged(COUNTERS, why)
+                })
+            },
+        )
+    }
+
+    /// All versions of an agreement count together: a new version does not renew what was used.
+    fn usage(&self, agreement: &AgreementId, period: Option<Period>, flow: FlowId) -> Usage {
+        let in_period = |at: Timestamp| period.is_some_and(|p| at >= p.start && at < p.end);
+        let mut usage = Usage {
+            flow_id_used: self.attempts.iter().any(|attempt| attempt.flow == flow),
+            ..Usage::default()
+        };
+        for attempt in &self.attempts {
+            if attempt.agreement == *agreement && in_period(attempt.at) {
+                usage.flows_in_period = usage.flows_in_period.saturating_add(1);
+                usage.identifiers_in_period = usage
+                    .identifiers_in_period
+                    .saturating_add(attempt.identifiers);
+            }
+        }
+        usage
+    }
+}
+
+/// Decides on a flow with this owner's own counters and caps, and counts it if it is granted.
+///
+/// `decide` gets what was used and the caps. When this returns [`Decision::Granted`] the attempt is durable: a crash
+/// at any later moment leaves it counted, and the same flow id is never granted again. Two processes of one home
+/// decide one after the other.
+///
+/// # Errors
+/// Counters or caps cannot be read or written; then nothing was granted.
+pub fn authorise(
+    home: &Home,
+    agreement: &Agreement,
+    flow: FlowId,
+    decide: impl FnOnce(Usage, OwnerLimits) -> Decision,
+) -> Result<Decision> {
+    let limits = Limits::load(home)?.of(agreement.id());
+    let _lock = home.lock()?;
+    let mut counters = Counters::load(home)?;
+    let now = home.clock().now();
+    let usage = counters.usage(agreement.id(), agreement.period_at(now), flow);
+    let decision = decide(usage, limits);
+    if let Decision::Granted(grant) = &decision {
+        counters.attempts.push(Attempt {
+            agreement: agreement.id().clone(),
+            flow: grant.flow(),
+            at: grant.decided_at(),
+            identifiers: u64::from(grant.identifiers()),
+        });
+        // A crash before this write leaves nothing granted, one after it an attempt that counts as used.
+        let bytes = serde_json::to_vec(&counters)
+            .map_err(|e| Error::Unexpected(format!("cannot write {COUNTERS}: {e}")))?;
+        home.write(COUNTERS, &bytes)?;
+    }
+    Ok(decision)
+}
+
+#[cfg(test)]
+mod tests;
