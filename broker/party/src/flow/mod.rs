@@ -1,0 +1,195 @@
+//! What both sides of a flow do with the broker: relay, watch, submit, fetch.
+//!
+//! For [`crate::owner`] and [`crate::recipient`]. A lost connection is told from a refusal everywhere: the first is
+//! worth another try ([`is_passing`]), the second never.
+
+mod fetch;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod follow;
+mod relay;
+pub(crate) mod session;
+mod submit;
+
+use std::time::Duration;
+
+use counterfoil_policy::agreement::{Agreement, IdentifierRule, IdentifierType};
+use counterfoil_policy::text::FlowId;
+use counterfoil_proto::v1::FlowRef;
+use counterfoil_psi::IdentifierKind;
+
+use crate::error::{Error, Result};
+use crate::matching::MatchError;
+
+pub(crate) use fetch::fetch;
+pub use follow::Stage;
+pub(crate) use follow::{Ending, follow};
+pub(crate) use relay::{Ended, open_relay};
+pub(crate) use submit::{Records, Submission, submit_keys, submit_rows};
+
+/// How long a lost connection is tried again before a flow is given up.
+pub(crate) const RECONNECT: Duration = Duration::from_secs(30);
+
+/// How long the broker may take to say why a flow ended whose relay broke off.
+pub(crate) const REASON_WAIT: Duration = Duration::from_secs(5);
+
+/// The only bucket and attempt of a flow in this version: a flow that fails is asked for again, under another id.
+pub(crate) const BUCKET: u32 = 0;
+/// See [`BUCKET`].
+pub(crate) const ATTEMPT: u32 = 1;
+
+pub(crate) fn flow_ref(flow: FlowId) -> FlowRef {
+    FlowRef {
+        flow: flow.as_bytes().to_vec(),
+    }
+}
+
+/// Whether the same call may succeed a little later: nobody refused, the connection or the broker was gone.
+pub(crate) fn is_passing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unreachable { .. }
+            | Error::ConnectionLost(_)
+            | Error::Unavailable(_)
+            | Error::Timeout { .. }
+    )
+}
+
+/// Waits between tries: doubled from a quarter of a second, up to `most`.
+pub(crate) struct Backoff {
+    next: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(most: Duration) -> Self {
+        Self {
+            next: Duration::from_millis(250),
+            most,
+        }
+    }
+
+    pub(crate) fn step(&mut self) -> Duration {
+        let now = self.next.min(self.most);
+        self.next = now.saturating_mul(2);
+        now
+    }
+}
+
+/// The rule under which an agreement matches by `identifier`, if this program applies that version of it.
+///
+/// # Errors
+/// A sentence that says what differs.
+pub(crate) fn identifier_rule(
+    agreement: &Agreement,
+    identifier: IdentifierType,
+) -> std::result::Result<(&IdentifierRule, IdentifierKind), String> {
+    let rule = agreement
+        .identifiers()
+        .iter()
+        .find(|rule| rule.identifier() == identifier)
+        .ok_or_else(|| format!("the agreement does not match by `{identifier}`"))?;
+    let kind: IdentifierKind = identifier
+        .as_str()
+        .parse()
+        .map_err(|_| format!("`{identifier}` cannot be matched by"))?;
+    if applied_rules(kind) == Some(rule.rules()) {
+        return Ok((rule, kind));
+    }
+    Err(format!(
+        "the agreement has version {} of the rules for `{identifier}`, this program applies `{}`: both sides need the \
+         same, or common customers are missed",
+        rule.rules(),
+        kind.rules_version()
+    ))
+}
+
+/// The number in `phone/1+libphonenumber-9.0.33`.
+fn applied_rules(kind: IdentifierKind) -> Option<u32> {
+    let (_, version) = kind.rules_version().split_once('/')?;
+    version.split('+').next()?.parse().ok()
+}
+
+/// Tries until it succeeds, is refused, or [`RECONNECT`] has passed.
+pub(crate) async fn again<T, F: Future<Output = Result<T>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T> {
+    let started = tokio::time::Instant::now();
+    let mut backoff = Backoff::new(Duration::from_secs(4));
+    loop {
+        match attempt().await {
+            Err(error) if is_passing(&error) && started.elapsed() < RECONNECT => {
+                tracing::debug!(%error, "a call broke off and is made again");
+                tokio::time::sleep(backoff.step()).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Runs what blocks, or keeps a core busy, apart from the threads that move messages.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::Unexpected("a worker thread failed".to_owned()))
+}
+
+/// Why a matching failed: where only the connection ended, what the broker said of it.
+pub(crate) async fn explain(error: MatchError, ended: Ended, peer: &str) -> Error {
+    if matches!(error, MatchError::Disconnected { .. })
+        && let Ok(Ok(why)) = tokio::time::timeout(Duration::from_secs(1), ended).await
+    {
+        return why;
+    }
+    matching_error(error, peer)
+}
+
+/// A failed matching as an error for a person, who knows the other side as `peer`.
+fn matching_error(error: MatchError, peer: &str) -> Error {
+    match error {
+        MatchError::Misbehaved(why) => Error::PeerMisbehaved {
+            org: peer.to_owned(),
+            why,
+        },
+        set_size @ MatchError::SetSize { .. } => Error::PeerMisbehaved {
+            org: peer.to_owned(),
+            why: set_size.to_string(),
+        },
+        MatchError::Aborted { code, message } => Error::Refused(format!(
+            "the agent of `{peer}` stopped the matching: {message} (`{code}`); nothing was released"
+        )),
+        MatchError::Silent { seconds, .. } | MatchError::Slow { seconds } => Error::Timeout {
+            who: format!("the agent of `{peer}`"),
+            seconds,
+        },
+        MatchError::Disconnected { phase } => Error::Aborted(format!(
+            "the agent of `{peer}` or the broker left during {phase}"
+        )),
+        MatchError::Internal(why) => Error::Unexpected(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_identifier_names_a_version_of_its_rules() {
+        for kind in [
+            IdentifierKind::Phone,
+            IdentifierKind::ResidentId,
+            IdentifierKind::Email,
+        ] {
+            assert_eq!(applied_rules(kind), Some(1), "{kind}");
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_most() {
+        let mut backoff = Backoff::new(Duration::from_secs(1));
+        let waits: Vec<_> = (0..4).map(|_| backoff.step().as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 1000]);
+    }
+}

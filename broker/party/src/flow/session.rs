@@ -1,0 +1,84 @@
+//! What an agreement and a home give to a matching.
+
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::keys::NoisePublicKey;
+use counterfoil_policy::request::VerifiedRequest;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::audit;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::matching::Met;
+use crate::noise::{Binding, Statics};
+use crate::transport::Broker;
+
+use super::{ATTEMPT, BUCKET};
+
+/// Own Noise key and the peer's, as the agreement pins it.
+pub(crate) struct Keys {
+    own: StaticSecret,
+    peer: PublicKey,
+}
+
+impl Keys {
+    pub(crate) fn of(home: &Home, peer: &NoisePublicKey) -> Result<Self> {
+        let own = StaticSecret::from(*home.noise_key()?.expose());
+        Ok(Self {
+            own,
+            peer: PublicKey::from(*peer.as_bytes()),
+        })
+    }
+
+    pub(crate) fn statics(&self) -> Statics<'_> {
+        Statics {
+            own: &self.own,
+            peer: &self.peer,
+        }
+    }
+}
+
+pub(crate) fn binding(agreement: &Agreement, request: &VerifiedRequest) -> Binding {
+    Binding {
+        agreement: *agreement.digest().as_bytes(),
+        request: *request.digest().as_bytes(),
+        flow: *request.body().flow.as_bytes(),
+        bucket: BUCKET,
+        attempt: ATTEMPT,
+    }
+}
+
+/// The latest checkpoint of the log that this home has verified, as the note to show the peer.
+pub(crate) fn own_checkpoint(home: &Home) -> Result<Option<String>> {
+    Ok(audit::latest(home)?.map(|checkpoint| checkpoint.signed().as_str().to_owned()))
+}
+
+/// Compares the peer's latest checkpoint with the log that this side knows: the broker cannot show the two sides of a
+/// flow two histories.
+///
+/// # Errors
+/// [`Error::Fork`], after telling the peer; or the broker is gone, after telling it that.
+pub(crate) async fn compare_logs(home: &Home, broker: &Broker, met: Met) -> Result<Met> {
+    let Some(note) = met.peer_checkpoint() else {
+        return Ok(met);
+    };
+    match audit::compare(home, broker, note).await {
+        Ok(()) => Ok(met),
+        Err(error) => {
+            let (code, message) = match &error {
+                Error::Fork { .. } => (
+                    "fork",
+                    "your checkpoint of the log contradicts this side's: keep it as evidence",
+                ),
+                Error::Unverified(_) => {
+                    ("checkpoint", "your checkpoint of the log does not verify")
+                }
+                _ => (
+                    "log",
+                    "this side could not compare your checkpoint with the log",
+                ),
+            };
+            met.abort(code, message).await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Submitting rows and keys: a header, then whole records in pieces, made while the one before is on its way.
+
+use counterfoil_policy::text::FlowId;
+use counterfoil_proto::limits::CHUNK_BYTES;
+use counterfoil_proto::payload::Layout;
+use counterfoil_proto::v1::{KeysChunk, KeysHeader, RowsChunk, RowsHeader, keys_chunk, rows_chunk};
+use counterfoil_psi::SessionId;
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::error::{Error, Result};
+use crate::transport::Broker;
+
+/// What a submission is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Submission {
+    pub(crate) flow: FlowId,
+    pub(crate) session: SessionId,
+    pub(crate) count: u64,
+}
+
+/// Records of one length, made one after the other.
+pub(crate) trait Records: Send + 'static {
+    /// Bytes of each record.
+    fn record_bytes(&self) -> usize;
+    /// Appends the next record; `false` when there is none.
+    fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool>;
+}
+
+/// The owner's sealed rows.
+///
+/// # Errors
+/// What making a record gives, or the broker refuses or is gone.
+pub(crate) async fn submit_rows(
+    broker: &Broker,
+    submission: &Submission,
+    layout: &Layout,
+    records: impl Records,
+    progress: impl Fn(u64) + Send + 'static,
+) -> Result<()> {
+    let header = RowsHeader {
+        flow: submission.flow.as_bytes().to_vec(),
+        session: submission.session.as_bytes().to_vec(),
+        count: submission.count,
+        columns: layout.to_wire(),
+    };
+    let head = RowsChunk {
+        part: Some(rows_chunk::Part::Header(header)),
+    };
+    let (pieces, maker) = produce(records, progress);
+    let pieces = pieces.map(|rows| RowsChunk {
+        part: Some(rows_chunk::Part::Rows(rows)),
+    });
+    let mut client = broker.flows();
+    let sent = client
+        .submit_rows(tokio_stream::once(head).chain(pieces))
+        .await;
+    settle(maker, sent.map(|_| ())).await
+}
+
+/// The recipient's row keys.
+///
+/// # Errors
+/// As [`submit_rows`].
+pub(crate) async fn submit_keys(
+    broker: &Broker,
+    submission: &Submission,
+    records: impl Records,
+    progress: impl Fn(u64) + Send + 'static,
+) -> Result<()> {
+    let header = KeysHeader {
+        flow: submission.flow.as_bytes().to_vec(),
+        session: submission.session.as_bytes().to_vec(),
+        count: submission.count,
+    };
+    let head = KeysChunk {
+        part: Some(keys_chunk::Part::Header(header)),
+    };
+    let (pieces, maker) = produce(records, progress);
+    let pieces = pieces.map(|keys| KeysChunk {
+        part: Some(keys_chunk::Part::Keys(keys)),
+    });
+    let mut client = broker.flows();
+    let sent = client
+        .submit_keys(tokio_stream::once(head).chain(pieces))
+        .await;
+    settle(maker, sent.map(|_| ())).await
+}
+
+type Maker = tokio::task::JoinHandle<Result<()>>;
+
+/// Makes pieces off the async threads, at most two ahead of the connection.
+fn produce(
+    records: impl Records,
+    progress: impl Fn(u64) + Send + 'static,
+) -> (impl Stream<Item = Vec<u8>> + Send + 'static, Maker) {
+    let (to, pieces) = mpsc::channel(2);
+    let maker = tokio::task::spawn_blocking(move || make_pieces(records, &to, &progress));
+    (ReceiverStream::new(pieces), maker)
+}
+
+fn make_pieces(
+    mut records: impl Records,
+    to: &mpsc::Sender<Vec<u8>>,
+    progress: &impl Fn(u64),
+) -> Result<()> {
+    let record_bytes = records.record_bytes().max(1);
+    let per_piece = (CHUNK_BYTES / record_bytes).max(1);
+    let mut done = 0;
+    loop {
+        let mut piece = Vec::with_capacity(per_piece * record_bytes);
+        let mut more = true;
+        while more && piece.len() < per_piece * record_bytes {
+            more = records.write_next(&mut piece)?;
+        }
+        done += (piece.len() / record_bytes) as u64;
+        // Nobody takes pieces any more: the connection's own error tells why.
+        if !piece.is_empty() && to.blocking_send(piece).is_err() {
+            return Ok(());
+        }
+        progress(done);
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// A failure of our own explains one of the connection, which only broke off with it.
+async fn settle(maker: Maker, sent: std::result::Result<(), tonic::Status>) -> Result<()> {
+    match maker.await {
+        Ok(Ok(())) => Ok(sent?),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Error::Unexpected(
+            "a thread that makes submissions failed".to_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counting {
+        left: u64,
+        bytes: usize,
+    }
+
+    impl Records for Counting {
+        fn record_bytes(&self) -> usize {
+            self.bytes
+        }
+
+        fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool> {
+            let Some(left) = self.left.checked_sub(1) else {
+                return Ok(false);
+            };
+            self.left = left;
+            piece.extend(std::iter::repeat_n(7, self.bytes));
+            Ok(true)
+        }
+    }
+
+    async fn pieces(left: u64, bytes: usize) -> Vec<usize> {
+        let (pieces, maker) = produce(Counting { left, bytes }, |_| ());
+        let lengths = pieces.map(|piece| piece.len()).collect().await;
+        maker.await.unwrap().unwrap();
+        lengths
+    }
+
+    #[tokio::test]
+    async fn pieces_hold_whole_records_and_stay_under_the_bound() {
+        for (left, bytes) in [
+            (0, 48),
+            (1, 48),
+            (21_845, 48),
+            (21_846, 48),
+            (100_000, 48),
+            (3, CHUNK_BYTES),
+        ] {
+            let lengths = pieces(left, bytes).await;
+            assert_eq!(lengths.iter().sum::<usize>() as u64, left * bytes as u64);
+            assert!(
+                lengths
+                    .iter()
+                    .all(|len| *len <= CHUNK_BYTES && len.is_multiple_of(bytes) && *len > 0)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_leaves_ends_the_maker() {
+        let (pieces, maker) = produce(
+            Counting {
+                left: 1_000_000,
+                bytes: 48,
+            },
+            |_| (),
+        );
+        drop(pieces);
+        maker.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn our_own_failure_is_the_one_that_is_told() {
+        let maker = tokio::spawn(async { Err(Error::Unexpected("ours".to_owned())) });
+        let error = settle(maker, Err(tonic::Status::aborted("cut off")))
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "unexpected: ours");
+    }
+}

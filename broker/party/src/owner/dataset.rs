@@ -1,0 +1,358 @@
+//! The owner's rows for one flow: which take part, and what is told of them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::request::RequestBody;
+use counterfoil_policy::segment::Predicate;
+use counterfoil_policy::tag::Tag;
+use counterfoil_proto::limits::{SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX};
+use counterfoil_proto::payload::Layout;
+use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
+
+use crate::data::{
+    Dataset, DatasetFile, Payloads, ReadReport, Row, Source, Verdict, Wanted, read_identifiers,
+};
+use crate::error::{Denial, Error, Result};
+use crate::flow::identifier_rule;
+
+/// Name of the owner's configuration, within the home.
+pub(super) const CONFIG: &str = "datasets.toml";
+
+/// Bytes of a value's number in its dictionary.
+const CODE_BYTES: usize = 4;
+
+/// Bytes of a match id.
+const MATCH_ID_BYTES: usize = 16;
+
+/// Widths of columns are multiples of this, so that they tell little of the longest value that happens to be there.
+const WIDTH_STEP: usize = 8;
+
+/// What a request means for the owner's files, checked before any of them is read.
+pub(super) struct Plan {
+    source: Source,
+    column: String,
+    normaliser: Normaliser,
+    tags: Vec<(Tag, String)>,
+    predicate: Option<Predicate>,
+    /// Column of the source for each name that the predicate uses.
+    predicate_columns: HashMap<Box<str>, String>,
+}
+
+/// Why the owner's side cannot take part.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// What the recipient and the log are told; it may be wrong on either side.
+    Declined(Denial),
+    /// The owner's own files: the recipient is told no more than that.
+    Own(Error),
+}
+
+impl From<Error> for Unfit {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}
+
+/// Finds dataset, columns and segment of a request in the owner's configuration.
+///
+/// # Errors
+/// [`Unfit`].
+pub(super) fn plan(
+    home: &Path,
+    agreement: &Agreement,
+    request: &RequestBody,
+) -> std::result::Result<Plan, Unfit> {
+    let file = DatasetFile::read(&home.join(CONFIG)).map_err(|error| Unfit::Own(error.into()))?;
+    let name = agreement.dataset().as_str();
+    let dataset = file.dataset(name).ok_or_else(|| {
+        declined(
+            "dataset_missing",
+            "dataset",
+            format!("the owner's agent has no dataset `{name}`"),
+            "the owner adds it to its datasets.toml",
+        )
+    })?;
+    let (_, kind) = identifier_rule(agreement, request.identifier).map_err(|why| {
+        declined(
+            "identifier_rules",
+            "identifier",
+            why,
+            "the same version of this program on both sides",
+        )
+    })?;
+    let column = dataset.identifier(kind).ok_or_else(|| {
+        let message = format!("the owner's dataset `{name}` has no column of `{kind}`");
+        declined(
+            "identifier_missing",
+            "identifier",
+            message,
+            "another identifier of the agreement, or the owner adds the column",
+        )
+    })?;
+    let tags = request.tags.iter().map(|tag| {
+        let message = || format!("the owner's dataset `{name}` has no column for tag `{tag}`");
+        let missing = || {
+            declined(
+                "tag_missing",
+                "tags",
+                message(),
+                "the owner maps the tag in its datasets.toml",
+            )
+        };
+        let agreed = agreement.tag(tag).ok_or_else(missing)?.clone();
+        let column = dataset
+            .tags()
+            .get(tag.as_str())
+            .ok_or_else(missing)?
+            .clone();
+        Ok((agreed, column))
+    });
+    let tags = tags.collect::<std::result::Result<Vec<_>, Unfit>>()?;
+    let predicate = segment(agreement, dataset, request)?;
+    let predicate_columns = predicate
+        .iter()
+        .flat_map(|p| p.columns().keys())
+        .map(|column| {
+            // A tag's name stands for the column that the tag is read from; any other name is the column's own.
+            let source_column = dataset
+                .tags()
+                .get(&**column)
+                .cloned()
+                .unwrap_or_else(|| column.to_string());
+            (column.clone(), source_column)
+        });
+    Ok(Plan {
+        source: dataset.source().clone(),
+        column: column.column().to_owned(),
+        normaliser: column.normaliser(),
+        tags,
+        predicate_columns: predicate_columns.collect(),
+        predicate,
+    })
+}
+
+/// The agreement's predicate is what is evaluated. The owner's own file must list the same text, so that nobody at
+/// the owner believes that a segment is something else than what was signed.
+fn segment(
+    agreement: &Agreement,
+    dataset: &Dataset,
+    request: &RequestBody,
+) -> std::result::Result<Option<Predicate>, Unfit> {
+    let Some(name) = &request.segment else {
+        return Ok(None);
+    };
+    let missing = |message| {
+        declined(
+            "segment_missing",
+            "segment",
+            message,
+            "another segment of the agreement, or none",
+        )
+    };
+    let agreed = agreement
+        .segment(name)
+        .ok_or_else(|| missing(format!("the agreement has no segment `{name}`")))?;
+    let own = dataset.segment(name.as_str()).ok_or_else(|| {
+        missing(format!(
+            "the owner's dataset does not list segment `{name}`"
+        ))
+    })?;
+    if own.predicate() != agreed.predicate().text() {
+        let message =
+            format!("the owner's dataset defines segment `{name}` otherwise than the agreement");
+        return Err(declined(
+            "segment_differs",
+            "segment",
+            message,
+            "the owner writes the agreement's text into its datasets.toml",
+        ));
+    }
+    Ok(Some(agreed.predicate().clone()))
+}
+
+fn declined(code: &str, field: &str, message: String, would_pass: &str) -> Unfit {
+    Unfit::Declined(Denial::local(code, field, message, would_pass))
+}
+
+/// The rows that take part. Values are numbers into a dictionary for each tag, 4 bytes each.
+pub(super) struct Prepared {
+    pub(super) set: Arc<IdentifierSet>,
+    pub(super) layout: Layout,
+    pub(super) report: ReadReport,
+    codes: Payloads,
+    dictionaries: Vec<Dictionary>,
+}
+
+/// The different values of one tag, already in the agreed form.
+#[derive(Default)]
+struct Dictionary {
+    codes: HashMap<Box<str>, u32>,
+    values: Vec<Box<str>>,
+}
+
+impl Dictionary {
+    fn code(&mut self, value: &str) -> Option<u32> {
+        if let Some(code) = self.codes.get(value) {
+            return Some(*code);
+        }
+        let code = u32::try_from(self.values.len()).ok()?;
+        self.values.push(value.into());
+        self.codes.insert(value.into(), code);
+        Some(code)
+    }
+
+    fn width(&self) -> usize {
+        let longest = self
+            .values
+            .iter()
+            .map(|value| value.len())
+            .max()
+            .unwrap_or(0);
+        longest
+            .next_multiple_of(WIDTH_STEP)
+            .clamp(WIDTH_STEP, VALUE_BYTES_MAX)
+    }
+}
+
+/// Reads the dataset. A row with a value that is none of its tag's is counted and left out. Blocks.
+///
+/// # Errors
+/// [`Unfit`]: the source cannot be read, or no row takes part.
+pub(super) fn load(
+    plan: &Plan,
+    progress: &mut dyn FnMut(u64),
+) -> std::result::Result<Prepared, Unfit> {
+    let mut others: Vec<&str> = plan
+        .tags
+        .iter()
+        .map(|(_, column)| column.as_str())
+        .collect();
+    others.extend(plan.predicate_columns.values().map(String::as_str));
+    others.sort_unstable();
+    others.dedup();
+    let wanted = Wanted {
+        column: &plan.column,
+        normaliser: plan.normaliser,
+        others: &others,
+        payload_bytes: plan.tags.len() * CODE_BYTES,
+    };
+    let mut dictionaries: Vec<Dictionary> =
+        plan.tags.iter().map(|_| Dictionary::default()).collect();
+    let mut decide =
+        |row: &Row<'_>, payload: &mut [u8]| plan.judge(row, payload, &mut dictionaries);
+    let loaded = read_identifiers(
+        &plan.source,
+        &wanted,
+        Some(&mut decide),
+        progress,
+        &mut rand::rng(),
+    );
+    let loaded = loaded.map_err(|error| Unfit::Own(error.into()))?;
+    if loaded.set.is_empty() {
+        let message = "no row of the owner takes part".to_owned();
+        return Err(declined(
+            "no_rows",
+            "segment",
+            message,
+            "another segment, or the whole dataset",
+        ));
+    }
+    let columns = plan
+        .tags
+        .iter()
+        .zip(&dictionaries)
+        .map(|((tag, _), d)| (tag.name().to_string(), d.width()));
+    let layout = Layout::new(columns.collect()).map_err(|error| Unfit::Own(error.into()))?;
+    let prepared = Prepared {
+        set: Arc::new(loaded.set),
+        layout,
+        report: loaded.report,
+        codes: loaded.payloads,
+        dictionaries,
+    };
+    prepared.check_size()?;
+    Ok(prepared)
+}
+
+impl Plan {
+    /// Whether a row takes part; its values as numbers into `payload`.
+    fn judge(&self, row: &Row<'_>, payload: &mut [u8], dictionaries: &mut [Dictionary]) -> Verdict {
+        if let Some(predicate) = &self.predicate {
+            let cell = |name: &str| {
+                self.predicate_columns
+                    .get(name)
+                    .and_then(|column| row.get(column))
+            };
+            match predicate.eval(cell) {
+                Ok(true) => {}
+                Ok(false) => return Verdict::Leave,
+                Err(error) => return Verdict::Invalid(error.to_string().into()),
+            }
+        }
+        let places = payload.chunks_exact_mut(CODE_BYTES).zip(dictionaries);
+        for ((tag, column), (place, dictionary)) in self.tags.iter().zip(places) {
+            let value = match tag.generalise(row.get(column).unwrap_or_default()) {
+                Ok(value) => value,
+                Err(unmapped) => {
+                    return Verdict::Invalid(format!("tag `{}`: {unmapped}", tag.name()).into());
+                }
+            };
+            match dictionary.code(value.as_str()) {
+                Some(code) => place.copy_from_slice(&code.to_be_bytes()),
+                None => return Verdict::Invalid("its tags have too many different values".into()),
+            }
+        }
+        Verdict::Keep
+    }
+}
+
+impl Prepared {
+    /// Bytes of a submitted row: match id and sealed payload.
+    pub(super) fn record_bytes(&self) -> usize {
+        MATCH_ID_BYTES + self.layout.payload_len() + SEAL_OVERHEAD
+    }
+
+    /// The payload of the row at an index of the set.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] for an index that is not of the set.
+    pub(super) fn payload(&self, index: u32) -> Result<Vec<u8>> {
+        let missing = || Error::Unexpected("a row of the dataset is missing".to_owned());
+        let codes = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.codes.get(index))
+            .ok_or_else(missing)?;
+        let (codes, _) = codes.as_chunks::<CODE_BYTES>();
+        let values = codes
+            .iter()
+            .zip(&self.dictionaries)
+            .map(|(code, dictionary)| {
+                let code = usize::try_from(u32::from_be_bytes(*code)).ok()?;
+                dictionary.values.get(code)
+            });
+        let values: Option<Vec<&Box<str>>> = values.collect();
+        Ok(self.layout.encode(&values.ok_or_else(missing)?)?)
+    }
+
+    fn check_size(&self) -> std::result::Result<(), Unfit> {
+        let bytes = (self.set.len() as u64).saturating_mul(self.record_bytes() as u64);
+        if bytes <= SUBMISSION_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the owner's rows would take {bytes} bytes, the broker holds at most {SUBMISSION_BYTES_MAX}"
+        );
+        Err(declined(
+            "too_large",
+            "segment",
+            message,
+            "a smaller segment or fewer tags",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

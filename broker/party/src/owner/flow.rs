@@ -1,0 +1,331 @@
+//! One flow on the owner's side.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::decision::{self as policy, AgreementStatus, Decision, Facts, Grant};
+use counterfoil_policy::request::{RequestBody, SignedRequest};
+use counterfoil_policy::text::FlowId;
+use counterfoil_proto::v1::DeclineRequest;
+use counterfoil_psi::{PayloadLength, Role, RowContext};
+use tokio::time::timeout;
+
+use crate::audit::log_key;
+use crate::error::{Denial, Error, Result};
+use crate::flow::{
+    self, Ending, REASON_WAIT, Submission, explain, follow, is_passing, off_thread, open_relay,
+    session, submit_rows,
+};
+use crate::home::Home;
+use crate::matching::{Matched, Opening, Patience, PeerSize, meet};
+use crate::receipts::Known;
+use crate::transport::{Broker, call};
+use crate::{agreements, audit, limits};
+
+use super::dataset::{self, Prepared, Unfit};
+use super::rows::SealedRows;
+use super::{FlowEvent, OnEvent, ServeEvent};
+
+/// A flow that was offered to this owner.
+pub(super) struct OwnerFlow {
+    home: Arc<Home>,
+    broker: Broker,
+    events: OnEvent,
+    request: SignedRequest,
+}
+
+/// A flow that this owner takes part in.
+struct Accepted {
+    agreement: Arc<Agreement>,
+    grant: Grant,
+}
+
+impl Accepted {
+    fn body(&self) -> &RequestBody {
+        self.grant.request().body()
+    }
+}
+
+/// Runs a flow to its end. A flow that is declined ends well.
+///
+/// # Errors
+/// Whatever ended it otherwise; nothing was released then, unless the error says so.
+pub(super) async fn run(flow: OwnerFlow) -> Result<()> {
+    let accepted = match flow.judge().await? {
+        Ok(accepted) => accepted,
+        Err(denial) => return flow.decline(denial).await,
+    };
+    let body = accepted.body();
+    flow.tell(FlowEvent::Accepted {
+        agreement: accepted.agreement.id().to_string(),
+        recipient: body.recipient.to_string(),
+        segment: body.segment.as_ref().map(ToString::to_string),
+        tags: body.tags.iter().map(ToString::to_string).collect(),
+        set_size: body.set_size,
+    });
+    let prepared = match flow.prepare(&accepted).await {
+        Ok(prepared) => prepared,
+        Err(Unfit::Declined(denial)) => return flow.decline(denial).await,
+        Err(Unfit::Own(error)) => {
+            // What is wrong with the owner's files is the owner's business.
+            let told = Denial::local(
+                "owner_data",
+                "dataset",
+                "the owner's agent cannot read its data just now",
+                "ask the owner",
+            );
+            flow.decline(told).await?;
+            return Err(error);
+        }
+    };
+    flow.carry_out(&accepted, prepared).await
+}
+
+impl OwnerFlow {
+    pub(super) fn new(
+        home: Arc<Home>,
+        broker: Broker,
+        events: OnEvent,
+        request: SignedRequest,
+    ) -> Self {
+        Self {
+            home,
+            broker,
+            events,
+            request,
+        }
+    }
+
+    fn id(&self) -> FlowId {
+        self.request.unverified().flow
+    }
+
+    /// Tells events of this flow, also after it has been consumed.
+    pub(super) fn teller(&self) -> impl Fn(FlowEvent) + Send + Sync + Clone + 'static {
+        let (events, flow) = (Arc::clone(&self.events), self.id().to_string());
+        move |what| {
+            events(ServeEvent::Flow {
+                flow: flow.clone(),
+                what,
+            })
+        }
+    }
+
+    fn tell(&self, what: FlowEvent) {
+        (self.events)(ServeEvent::Flow {
+            flow: self.id().to_string(),
+            what,
+        });
+    }
+
+    /// Judges the request by what this home holds, and counts the attempt. The count is durable on return: a
+    /// recipient cannot get a second flow out of a crash.
+    async fn judge(&self) -> Result<std::result::Result<Accepted, Denial>> {
+        let claimed = self.request.unverified();
+        let held = agreements::find(&self.home, &claimed.agreement, claimed.agreement_version)?;
+        if held.is_none_or(|held| held.status == AgreementStatus::Proposed) {
+            // The partner may have countersigned since we looked; what the broker shows is verified as ever.
+            agreements::sync(&self.home, &self.broker, Some(&claimed.agreement)).await?;
+        }
+        let (home, request) = (Arc::clone(&self.home), self.request.clone());
+        off_thread(move || judge(&home, &request)).await?
+    }
+
+    async fn prepare(&self, accepted: &Accepted) -> std::result::Result<Prepared, Unfit> {
+        let (home, agreement) = (Arc::clone(&self.home), Arc::clone(&accepted.agreement));
+        let (body, tell) = (accepted.body().clone(), self.teller());
+        let prepared = off_thread(move || {
+            let plan = dataset::plan(home.path(), &agreement, &body)?;
+            dataset::load(&plan, &mut |rows| tell(FlowEvent::Reading { rows }))
+        })
+        .await??;
+        self.tell(FlowEvent::Read {
+            report: prepared.report.clone(),
+        });
+        Ok(prepared)
+    }
+
+    /// Tells the broker, and through it the recipient, why this owner does not take part.
+    async fn decline(&self, denial: Denial) -> Result<()> {
+        let request = DeclineRequest {
+            flow: self.id().as_bytes().to_vec(),
+            code: denial.code.clone(),
+            field: denial.field.clone(),
+            message: denial.message.clone(),
+            would_pass: denial.would_pass.clone(),
+        };
+        call(self.broker.flows().decline(request)).await?;
+        self.tell(FlowEvent::Declined { denial });
+        Ok(())
+    }
+
+    pub(super) async fn decline_busy(&self) {
+        let busy = Denial::local(
+            "busy",
+            "flow",
+            "the owner's agent has more flows waiting than it takes",
+            "ask again later",
+        );
+        if let Err(error) = self.decline(busy).await {
+            self.tell(FlowEvent::Ended {
+                code: error.code().to_owned(),
+                message: error.to_string(),
+            });
+        }
+    }
+
+    async fn carry_out(&self, accepted: &Accepted, prepared: Prepared) -> Result<()> {
+        let on_stage = |stage| self.tell(FlowEvent::Stage { stage });
+        let mut ending = pin!(follow(&self.broker, self.id(), &on_stage));
+        let worked = tokio::select! {
+            worked = self.match_and_submit(accepted, prepared) => worked,
+            // Over before the rows were in: refused, aborted, or the broker is gone.
+            ending = &mut ending => return match ending.and_then(Ending::released) {
+                Ok(()) => Err(Error::Unverified("the broker says that a flow was released before the rows were in".to_owned())),
+                Err(error) => Err(error),
+            },
+        };
+        match worked {
+            Ok(()) => ending.await?.released()?,
+            // The broker knows better why a connection broke off.
+            Err(error) if is_passing(&error) || matches!(error, Error::Aborted(_)) => {
+                timeout(REASON_WAIT, ending)
+                    .await
+                    .unwrap_or(Err(error))?
+                    .released()?;
+            }
+            Err(error) => return Err(error),
+        }
+        self.keep_receipt(accepted).await
+    }
+
+    async fn match_and_submit(&self, accepted: &Accepted, prepared: Prepared) -> Result<()> {
+        let matched = self.match_tokens(accepted, &prepared).await?;
+        let length = PayloadLength::new(prepared.layout.payload_len())
+            .map_err(|e| Error::Unexpected(e.to_string()))?;
+        let context = RowContext::new(
+            matched.session,
+            *accepted.agreement.digest().as_bytes(),
+            length,
+        );
+        let total = matched.tokens.len() as u64;
+        let submission = Submission {
+            flow: self.id(),
+            session: matched.session,
+            count: total,
+        };
+        let layout = prepared.layout.clone();
+        let rows = SealedRows::shuffled(prepared, context, matched.tokens);
+        let tell = self.teller();
+        submit_rows(&self.broker, &submission, &layout, rows, move |done| {
+            tell(FlowEvent::Submitting { done, total })
+        })
+        .await
+    }
+
+    async fn match_tokens(&self, accepted: &Accepted, prepared: &Prepared) -> Result<Matched> {
+        let (pipe, ended) = open_relay(&self.broker, self.id()).await?;
+        let recipient = accepted.agreement.recipient();
+        let keys = session::Keys::of(&self.home, &recipient.noise_key)?;
+        let checkpoint = session::own_checkpoint(&self.home)?;
+        let opening = Opening {
+            role: Role::Owner,
+            statics: keys.statics(),
+            binding: session::binding(&accepted.agreement, accepted.grant.request()),
+            set_size: prepared.set.len() as u64,
+            checkpoint: checkpoint.as_deref(),
+            // What was charged to the caps, to the identifier.
+            peer: PeerSize::Exactly(accepted.grant.identifiers().into()),
+            patience: Patience::COMING,
+        };
+        let name = recipient.name.as_str();
+        let met = match meet(opening, pipe).await {
+            Ok(met) => session::compare_logs(&self.home, &self.broker, met).await?,
+            Err(error) => return Err(explain(error, ended, name).await),
+        };
+        let tell = |step| self.tell(FlowEvent::Matching(step));
+        match met.run(Arc::clone(&prepared.set), &tell).await {
+            Ok(matched) => Ok(matched),
+            Err(error) => Err(explain(error, ended, name).await),
+        }
+    }
+
+    async fn keep_receipt(&self, accepted: &Accepted) -> Result<()> {
+        let fetched = flow::again(|| flow::fetch(&self.broker, self.id(), 0, &|_| ())).await?;
+        let known = Known {
+            agreement: &accepted.agreement,
+            request: accepted.grant.request(),
+        };
+        let intent = fetched.verify(&log_key(&self.home)?, &known)?;
+        audit::confirm(&self.home, &self.broker, intent.receipt().checkpoint()).await?;
+        let stored = intent.store(&self.home)?;
+        self.tell(FlowEvent::Released {
+            entry: stored.entry,
+            rows: stored.rows,
+            receipt: stored.path,
+        });
+        Ok(())
+    }
+}
+
+/// Judges by the own copy of the agreement. Blocks.
+fn judge(home: &Home, signed: &SignedRequest) -> Result<std::result::Result<Accepted, Denial>> {
+    let claimed = signed.unverified();
+    match agreements::find(home, &claimed.agreement, claimed.agreement_version)? {
+        Some(held) => judge_under(home, held.agreement, held.status, signed),
+        None => Ok(Err(denied(policy::Denial::unknown_agreement(
+            &claimed.agreement,
+        )))),
+    }
+}
+
+/// Verifies the signature with the key that the agreement pins, decides, and counts. Blocks.
+fn judge_under(
+    home: &Home,
+    agreement: Agreement,
+    status: AgreementStatus,
+    signed: &SignedRequest,
+) -> Result<std::result::Result<Accepted, Denial>> {
+    let claimed = signed.unverified();
+    if agreement.owner().name != *home.org() {
+        return Ok(Err(denied(policy::Denial::unknown_agreement(
+            &claimed.agreement,
+        ))));
+    }
+    let request = match signed.verify(&agreement.recipient().signing_key) {
+        Ok(request) => request,
+        Err(error) => return Ok(Err(denied((&error).into()))),
+    };
+    let decision = limits::authorise(home, &agreement, claimed.flow, |usage, owner_limits| {
+        let facts = Facts {
+            status,
+            agreement: &agreement,
+            // Only the recipient's own key makes a request of this agreement.
+            caller: &request.body().recipient,
+            usage,
+            owner_limits,
+            now: home.clock().now(),
+        };
+        policy::decide(&facts, &request)
+    })?;
+    Ok(match decision {
+        Decision::Granted(grant) => Ok(Accepted {
+            agreement: Arc::new(agreement),
+            grant,
+        }),
+        Decision::Denied(denial) => Err(denied(denial)),
+    })
+}
+
+fn denied(denial: policy::Denial) -> Denial {
+    Denial::local(
+        denial.code.as_str(),
+        denial.field,
+        denial.message,
+        denial.would_pass,
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! The owner's side: listens for flows, judges each by itself, matches, submits sealed rows, keeps receipts.
+//!
+//! The broker's word counts for nothing here that can be checked: the recipient's signature is verified against the
+//! agreement that this home stored and countersigned, the request is judged again with the owner's own counters and
+//! caps, and an attempt is counted durably before the recipient can learn anything from it. One flow that fails,
+//! or panics, ends nothing but itself.
+
+mod dataset;
+mod flow;
+mod rows;
+mod serve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::data::ReadReport;
+use crate::error::Denial;
+pub use crate::flow::Stage;
+use crate::matching::MatchProgress;
+
+pub use serve::serve;
+
+/// How an owner's agent serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// Flows that run at the same time; more wait.
+    pub flows_max: usize,
+    /// How long running flows may go on after the service was told to stop.
+    pub grace: Duration,
+}
+
+impl Default for ServeOptions {
+    /// 4 flows, 30 s.
+    fn default() -> Self {
+        Self {
+            flows_max: 4,
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What happens while an owner's agent serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServeEvent {
+    /// Listening at the broker.
+    Connected {
+        /// `host:port`.
+        address: String,
+    },
+    /// The connection broke off, or was not made.
+    Lost {
+        /// Why.
+        why: String,
+        /// When it is tried again, in milliseconds from now.
+        retry_in_ms: u64,
+    },
+    /// An offer that could not be read; it names no flow that could be declined.
+    Unreadable {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Something about one flow.
+    Flow {
+        /// The flow's id.
+        flow: String,
+        /// What.
+        #[serde(flatten)]
+        what: FlowEvent,
+    },
+    /// No further flows are taken.
+    Stopping {
+        /// Flows that still run.
+        running: usize,
+    },
+}
+
+/// What happens to one flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FlowEvent {
+    /// The agreement, the signature, the caps allow it.
+    Accepted {
+        /// The agreement's id.
+        agreement: String,
+        /// Who asks.
+        recipient: String,
+        /// The segment, if one was asked for.
+        segment: Option<String>,
+        /// The tags asked for.
+        tags: Vec<String>,
+        /// Identifiers that the recipient brings.
+        set_size: u32,
+    },
+    /// It was declined, and the broker told so.
+    Declined {
+        /// Why, and what would pass.
+        denial: Denial,
+    },
+    /// Rows of the dataset read so far.
+    Reading {
+        /// How many.
+        rows: u64,
+    },
+    /// The dataset was read.
+    Read {
+        /// What became of its rows.
+        report: ReadReport,
+    },
+    /// It stands elsewhere at the broker.
+    Stage {
+        /// Where.
+        stage: Stage,
+    },
+    /// Tokens are made with the recipient's agent.
+    Matching(MatchProgress),
+    /// Sealed rows sent so far.
+    Submitting {
+        /// How many.
+        done: u64,
+        /// Of how many.
+        total: u64,
+    },
+    /// It was released, the receipt verified and kept.
+    Released {
+        /// Index of the log entry.
+        entry: u64,
+        /// How many rows left, in a bucket.
+        rows: String,
+        /// The receipt that is kept.
+        receipt: PathBuf,
+    },
+    /// It ended otherwise.
+    Ended {
+        /// A stable word.
+        code: String,
+        /// Why.
+        message: String,
+    },
+}
+
+/// Where events are told. Called from several threads.
+pub type OnEvent = Arc<dyn Fn(ServeEvent) + Send + Sync>;

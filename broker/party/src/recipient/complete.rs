@@ -1,0 +1,321 @@
+//! From the release to the file that is written; the same after a crash.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::request::VerifiedRequest;
+use counterfoil_policy::text::{FlowId, TagName};
+use counterfoil_proto::delivery::Delivery;
+use counterfoil_proto::v1::AcknowledgeRequest;
+
+use crate::audit::log_key;
+use crate::data::OutputFile;
+use crate::error::{Error, Result};
+use crate::flow::{self, Ending, again, follow, is_passing};
+use crate::home::Home;
+use crate::receipts::{Known, StoredReceipt};
+use crate::transport::{Broker, call};
+use crate::{agreements, audit};
+
+use super::map::{self, MapReader};
+use super::record::{FlowRecord, Step, forget};
+use super::run::{millis, undecided};
+use super::{Durations, Exchanged, OnProgress, Progress, prepare};
+
+/// Settles a flow that was interrupted: fetches what was released, or says that nothing was and forgets the flow.
+///
+/// # Errors
+/// [`Error::Local`] for a flow that this home does not know; [`Error::Aborted`] or [`Error::Denied`] if nothing was
+/// released; else as [`super::exchange`].
+pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<Exchanged> {
+    let record = FlowRecord::load(home, flow)?;
+    if record.step == Step::Requested {
+        forget(home, flow)?;
+        return Err(Error::Aborted(format!(
+            "flow `{flow}` was interrupted before this side had sent a key"
+        )));
+    }
+    let broker = Broker::connect(home).await?;
+    let agreement = agreements::load(home, &record.agreement, record.version)?;
+    let on_stage = |stage| progress(Progress::Stage { stage });
+    match follow(&broker, flow, &on_stage)
+        .await
+        .and_then(Ending::released)
+    {
+        Ok(()) => {
+            progress(Progress::Released);
+            complete(
+                home,
+                &broker,
+                &agreement,
+                record,
+                progress,
+                Durations::default(),
+            )
+            .await
+        }
+        Err(error @ (Error::Denied(_) | Error::Aborted(_))) => {
+            forget(home, flow)?;
+            Err(error)
+        }
+        Err(error) => Err(undecided(flow, &error)),
+    }
+}
+
+/// Fetches, verifies, opens, writes, acknowledges, forgets: in this order.
+///
+/// What goes wrong with the connection or the disk can be mended, and the flow resumed; what does not verify cannot.
+pub(super) async fn complete(
+    home: &Home,
+    broker: &Broker,
+    agreement: &Agreement,
+    record: FlowRecord,
+    progress: &OnProgress,
+    durations: Durations,
+) -> Result<Exchanged> {
+    let flow = record.flow;
+    deliver(home, broker, agreement, record, progress, durations)
+        .await
+        .map_err(|error| {
+            let mendable = is_passing(&error)
+                || matches!(error, Error::Output(_) | Error::Io { .. } | Error::Busy(_));
+            if mendable {
+                Error::Undelivered {
+                    flow: flow.to_string(),
+                    error: Box::new(error),
+                }
+            } else {
+                error
+            }
+        })
+}
+
+async fn deliver(
+    home: &Home,
+    broker: &Broker,
+    agreement: &Agreement,
+    mut record: FlowRecord,
+    progress: &OnProgress,
+    mut durations: Durations,
+) -> Result<Exchanged> {
+    let started = Instant::now();
+    let request = record
+        .request
+        .verify(&agreement.recipient().signing_key)
+        .map_err(|e| Error::Unexpected(format!("the record of flow `{}`: {e}", record.flow)))?;
+    let fetched = fetched(broker, &record, progress).await?;
+    let intent = fetched.verify(
+        &log_key(home)?,
+        &Known {
+            agreement,
+            request: &request,
+        },
+    )?;
+    audit::confirm(home, broker, intent.receipt().checkpoint()).await?;
+    progress(Progress::ReceiptVerified {
+        entry: intent.receipt().index(),
+    });
+    let release = intent.admit()?;
+    let sha256 = release.sha256();
+    let secret = record.secret(home)?;
+    let (release, delivery) = flow::off_thread(move || {
+        let delivery = release.open(&secret);
+        (release, delivery)
+    })
+    .await?;
+    let delivery = checked(delivery?, agreement, &request)?;
+    let receipt = release.store(home)?;
+    let facts = Facts {
+        delivered: delivery.rows.len() as u64,
+        generalised: delivery.generalised.clone(),
+        suppressed: delivery.suppressed.clone(),
+    };
+    if record.step != Step::Written {
+        write_output(home, &mut record, delivery, &request.body().tags).await?;
+    }
+    // A crash here leaves the whole file and a record that `resume` finishes from.
+    map::remove(home, record.flow)?;
+    let acknowledged = acknowledge(broker, record.flow, sha256).await;
+    if acknowledged {
+        forget(home, record.flow)?;
+    }
+    durations.deliver_ms = millis(started);
+    Ok(exchanged(
+        record,
+        &request,
+        agreement,
+        facts,
+        receipt,
+        acknowledged,
+        durations,
+    ))
+}
+
+async fn fetched(
+    broker: &Broker,
+    record: &FlowRecord,
+    progress: &OnProgress,
+) -> Result<crate::receipts::Fetched> {
+    let tell = |bytes| progress(Progress::Fetching { bytes });
+    let rows = record.counts.submitted;
+    again(|| flow::fetch(broker, record.flow, rows, &tell)).await
+}
+
+/// Columns and values as agreed: the recipient does not take more than it may have, either.
+pub(super) fn checked(
+    delivery: Delivery,
+    agreement: &Agreement,
+    request: &VerifiedRequest,
+) -> Result<Delivery> {
+    let unverified =
+        |what: String| Error::Unverified(format!("the delivery {what}: nothing of it was written"));
+    let asked = &request.body().tags;
+    if !delivery
+        .columns
+        .iter()
+        .map(String::as_str)
+        .eq(asked.iter().map(TagName::as_str))
+    {
+        return Err(unverified(
+            "has other columns than were asked for".to_owned(),
+        ));
+    }
+    for (index, name) in asked.iter().enumerate() {
+        let tag = agreement
+            .tag(name)
+            .ok_or_else(|| unverified(format!("has `{name}`, which is not agreed")))?;
+        let admitted = delivery
+            .rows
+            .iter()
+            .all(|(_, values)| values.get(index).is_some_and(|value| tag.accepts(value)));
+        if !admitted {
+            return Err(unverified(format!(
+                "has a value of `{name}` that is finer than agreed or none of its values"
+            )));
+        }
+    }
+    Ok(delivery)
+}
+
+async fn write_output(
+    home: &Home,
+    record: &mut FlowRecord,
+    delivery: Delivery,
+    tags: &[TagName],
+) -> Result<()> {
+    // What is at the output's place after this step was put there by this flow, as far as anyone can know.
+    let overwrite = record.overwrite || record.step == Step::Writing;
+    let job = Output {
+        home: home.path().to_owned(),
+        flow: record.flow,
+        path: record.output.clone(),
+        columns: record.columns.clone(),
+        tags: tags.to_vec(),
+        overwrite,
+    };
+    record.advance(home, Step::Writing)?;
+    let written = flow::off_thread(move || job.write(delivery)).await?;
+    if let Err(Error::Output(crate::data::OutputError::Exists { .. })) = &written {
+        // Not ours: somebody put it there since this flow began.
+        record.advance(home, Step::Submitting)?;
+    }
+    written?;
+    record.advance(home, Step::Written)
+}
+
+/// What writing takes to its own thread.
+pub(super) struct Output {
+    pub(super) home: PathBuf,
+    pub(super) flow: FlowId,
+    pub(super) path: PathBuf,
+    pub(super) columns: Vec<String>,
+    pub(super) tags: Vec<TagName>,
+    pub(super) overwrite: bool,
+}
+
+impl Output {
+    /// Joins the delivery with the map, in the order of the own file.
+    pub(super) fn write(self, delivery: Delivery) -> Result<()> {
+        let expected = delivery.rows.len();
+        let mut rows: HashMap<[u8; 16], Vec<String>> = delivery.rows.into_iter().collect();
+        if rows.len() != expected {
+            return Err(Error::Unverified(
+                "the delivery has one customer twice: nothing of it was written".to_owned(),
+            ));
+        }
+        let names = prepare::output_columns(&self.columns, &self.tags);
+        let mut output = OutputFile::create(&self.path, &names, self.overwrite)?;
+        let mut map = MapReader::open(&self.home, self.flow)?;
+        while let Some((match_id, own)) = map.next_row()? {
+            if let Some(values) = rows.remove(&match_id) {
+                output.write_row(own.iter().chain(&values).map(String::as_str))?;
+            }
+        }
+        if !rows.is_empty() {
+            return Err(Error::Unverified(format!(
+                "the broker delivered {} rows of customers that are not in the own file: nothing was written",
+                rows.len()
+            )));
+        }
+        output.finish()?;
+        Ok(())
+    }
+}
+
+/// Tells the broker which bytes were opened. Not worth failing for: what was delivered is safe on disk.
+async fn acknowledge(broker: &Broker, flow: FlowId, sha256: [u8; 32]) -> bool {
+    let request = AcknowledgeRequest {
+        flow: flow.as_bytes().to_vec(),
+        sha256: sha256.to_vec(),
+    };
+    let taken = again(|| {
+        let (mut client, request) = (broker.flows(), request.clone());
+        async move { call(client.acknowledge(request)).await }
+    })
+    .await;
+    if let Err(error) = &taken {
+        tracing::warn!(%error, "the broker did not take the acknowledgement");
+    }
+    taken.is_ok()
+}
+
+struct Facts {
+    delivered: u64,
+    generalised: String,
+    suppressed: String,
+}
+
+fn exchanged(
+    record: FlowRecord,
+    request: &VerifiedRequest,
+    agreement: &Agreement,
+    facts: Facts,
+    receipt: StoredReceipt,
+    acknowledged: bool,
+    durations: Durations,
+) -> Exchanged {
+    Exchanged {
+        flow: record.flow.to_string(),
+        agreement: agreement.id().to_string(),
+        version: agreement.version(),
+        owner: agreement.owner().name.to_string(),
+        segment: request.body().segment.as_ref().map(ToString::to_string),
+        tags: request
+            .body()
+            .tags
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        counts: record.counts,
+        delivered: facts.delivered,
+        generalised: facts.generalised,
+        suppressed: facts.suppressed,
+        entry: receipt.entry,
+        receipt: receipt.path,
+        output: record.output,
+        acknowledged,
+        durations,
+    }
+}

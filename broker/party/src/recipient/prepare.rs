@@ -1,0 +1,177 @@
+//! Reading the own source, before anything leaves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use counterfoil_policy::agreement::{Agreement, IdentifierType};
+use counterfoil_policy::text::TagName;
+use counterfoil_psi::{IdentifierKind, Normaliser, Region};
+
+use crate::data::{OutputFile, ReadReport, Row, Verdict, Wanted, read_identifiers};
+use crate::error::{Error, Result};
+use crate::flow::identifier_rule;
+
+use super::carry::{Carried, PLACE_BYTES};
+use super::map::Own;
+use super::{Counts, ExchangeOptions, OnProgress, Progress};
+
+/// What to ask for, checked against the agreement as far as a mistake would be ours; whether it is granted is
+/// for the broker to say and to record.
+pub(super) struct Plan {
+    pub(super) identifier: IdentifierType,
+    pub(super) tags: Vec<TagName>,
+    /// Identifier column, then carried ones.
+    pub(super) columns: Vec<String>,
+    /// Absolute, so that a resumed flow writes to the same file from any directory.
+    pub(super) output: PathBuf,
+    normaliser: Normaliser,
+}
+
+/// Checks the options.
+///
+/// # Errors
+/// [`Error::Input`], [`Error::Output`].
+pub(super) fn plan(options: &ExchangeOptions, agreement: &Agreement) -> Result<Plan> {
+    let identifier = match (options.identifier, agreement.identifiers()) {
+        (Some(identifier), _) => identifier,
+        (None, [only]) => only.identifier(),
+        (None, several) => {
+            let names: Vec<_> = several
+                .iter()
+                .map(|rule| rule.identifier().as_str())
+                .collect();
+            return Err(Error::Input(format!(
+                "the agreement matches by {}: say which with --by",
+                names.join(" or ")
+            )));
+        }
+    };
+    let (kind, region) = match identifier_rule(agreement, identifier) {
+        Ok((rule, kind)) => (kind, rule.default_region()),
+        Err(why) => return Err(Error::Input(why)),
+    };
+    let region = match (options.region, region) {
+        (Some(own), _) => Some(own),
+        (None, Some(agreed)) => Some(
+            agreed
+                .to_string()
+                .parse::<Region>()
+                .map_err(|e| Error::Input(e.to_string()))?,
+        ),
+        (None, None) => None,
+    };
+    let region = region.filter(|_| kind == IdentifierKind::Phone);
+    let tags = if options.tags.is_empty() {
+        agreement
+            .tags()
+            .iter()
+            .map(|tag| tag.name().clone())
+            .collect()
+    } else {
+        in_agreed_order(&options.tags, agreement)
+    };
+    let mut columns = vec![options.column.clone()];
+    columns.extend(options.carry.iter().cloned());
+    let output =
+        std::path::absolute(&options.output).map_err(|e| Error::io("open", &options.output, e))?;
+    let plan = Plan {
+        identifier,
+        tags,
+        columns,
+        output,
+        normaliser: Normaliser::new(kind, region),
+    };
+    check_output(&plan, options.overwrite)?;
+    Ok(plan)
+}
+
+/// The agreement has the order; a tag that it does not have stays, at the end, for the broker to refuse and record.
+fn in_agreed_order(asked: &[TagName], agreement: &Agreement) -> Vec<TagName> {
+    let place = |name: &TagName| {
+        agreement
+            .tags()
+            .iter()
+            .position(|tag| tag.name() == name)
+            .unwrap_or(usize::MAX)
+    };
+    let mut tags = asked.to_vec();
+    tags.sort_by_key(place);
+    tags
+}
+
+/// Finds out now whether the output can be written, not after the data has been released.
+fn check_output(plan: &Plan, overwrite: bool) -> Result<()> {
+    let names = output_columns(&plan.columns, &plan.tags);
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().take(index).any(|earlier| earlier == name) {
+            return Err(Error::Input(format!(
+                "the output would have two columns named `{name}`: leave one out of --carry or --tags"
+            )));
+        }
+    }
+    drop(OutputFile::create(&plan.output, &names, overwrite)?);
+    Ok(())
+}
+
+pub(super) fn output_columns<'n>(columns: &'n [String], tags: &'n [TagName]) -> Vec<&'n str> {
+    columns
+        .iter()
+        .map(String::as_str)
+        .chain(tags.iter().map(TagName::as_str))
+        .collect()
+}
+
+/// Reads the source. Blocks.
+///
+/// # Errors
+/// [`Error::Load`].
+pub(super) fn read(
+    options: &ExchangeOptions,
+    plan: &Plan,
+    progress: &OnProgress,
+) -> Result<(Own, ReadReport)> {
+    let others: Vec<&str> = options.carry.iter().map(String::as_str).collect();
+    let wanted = Wanted {
+        column: &options.column,
+        normaliser: plan.normaliser,
+        others: &others,
+        payload_bytes: PLACE_BYTES,
+    };
+    let mut carried = Carried::default();
+    let mut keep = |row: &Row<'_>, payload: &mut [u8]| {
+        let cells = others.iter().map(|name| row.get(name).unwrap_or_default());
+        match carried.push(cells) {
+            Some(place) => {
+                payload.copy_from_slice(&place.to_bytes());
+                Verdict::Keep
+            }
+            None => Verdict::Invalid("no memory is left for its carried columns".into()),
+        }
+    };
+    let mut tell = |rows| progress(Progress::Reading { rows });
+    let loaded = read_identifiers(
+        &options.source,
+        &wanted,
+        Some(&mut keep),
+        &mut tell,
+        &mut rand::rng(),
+    )?;
+    let own = Own {
+        set: Arc::new(loaded.set),
+        places: loaded.payloads,
+        carried,
+        carried_cells: others.len(),
+    };
+    Ok((own, loaded.report))
+}
+
+pub(super) fn counts(report: &ReadReport) -> Counts {
+    Counts {
+        rows: report.rows,
+        empty: report.empty.count,
+        invalid: report.invalid_rows(),
+        duplicates: report.duplicates.count,
+        submitted: report.accepted,
+        owner_submitted: 0,
+    }
+}

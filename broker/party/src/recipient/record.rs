@@ -1,0 +1,178 @@
+//! What is kept of a flow until it is over, so that a crash loses nothing that was released.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use counterfoil_policy::request::SignedRequest;
+use counterfoil_policy::text::{AgreementId, FlowId};
+use counterfoil_proto::delivery::DeliverySecret;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::error::Result;
+use crate::home::Home;
+
+use super::Counts;
+
+const RECORD_BYTES_MAX: u64 = 1024 * 1024;
+const FORMAT: u32 = 1;
+
+/// How far a flow is, as far as a crash would matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Step {
+    /// It was asked for. No row key has left, so nothing can have been released.
+    Requested,
+    /// The map is written and row keys may have left: it may be released at any moment.
+    Submitting,
+    /// The output file was begun: if it is there, it is this flow's own.
+    Writing,
+    /// The output file is whole; the broker has not been told yet.
+    Written,
+}
+
+/// The record of one flow: `flows/FLOW.json`, 0600, holds the flow's delivery key.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FlowRecord {
+    format: u32,
+    pub(super) flow: FlowId,
+    pub(super) agreement: AgreementId,
+    pub(super) version: u32,
+    pub(super) request: SignedRequest,
+    #[serde(with = "secret_text")]
+    delivery_secret: Zeroizing<String>,
+    pub(super) output: PathBuf,
+    pub(super) overwrite: bool,
+    /// Names of the identifier column and the carried ones.
+    pub(super) columns: Vec<String>,
+    pub(super) counts: Counts,
+    pub(super) step: Step,
+}
+
+/// What a record is made of.
+pub(super) struct NewRecord {
+    pub(super) request: SignedRequest,
+    pub(super) output: PathBuf,
+    pub(super) overwrite: bool,
+    pub(super) columns: Vec<String>,
+    pub(super) counts: Counts,
+}
+
+impl FlowRecord {
+    pub(super) fn new(new: NewRecord, secret: &DeliverySecret) -> Self {
+        let body = new.request.unverified();
+        Self {
+            format: FORMAT,
+            flow: body.flow,
+            agreement: body.agreement.clone(),
+            version: body.agreement_version,
+            delivery_secret: Zeroizing::new(STANDARD.encode(&*secret.to_bytes())),
+            request: new.request,
+            output: new.output,
+            overwrite: new.overwrite,
+            columns: new.columns,
+            counts: new.counts,
+            step: Step::Requested,
+        }
+    }
+
+    /// Reads the record of a flow.
+    ///
+    /// # Errors
+    /// [`crate::Error::Local`] if there is none, [`crate::Error::Damaged`].
+    pub(super) fn load(home: &Home, flow: FlowId) -> Result<Self> {
+        let name = relative(flow);
+        let bytes = home.read(&name, RECORD_BYTES_MAX)?.map(Zeroizing::new).ok_or_else(|| {
+            crate::error::Error::Local(format!(
+                "no flow `{flow}` is unfinished here: `counterfoil exchange --resume` without an id lists those that are"
+            ))
+        })?;
+        let record: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| home.damaged(&name, error.to_string()))?;
+        if record.format != FORMAT || record.flow != flow {
+            return Err(home.damaged(&name, "it is of another version or flow"));
+        }
+        Ok(record)
+    }
+
+    /// Writes the record; durable on return.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub(super) fn store(&self, home: &Home) -> Result<()> {
+        let bytes = serde_json::to_vec(self)
+            .map(Zeroizing::new)
+            .map_err(|error| {
+                crate::error::Error::Unexpected(format!("cannot write a flow's record: {error}"))
+            })?;
+        home.write(relative(self.flow), &bytes)
+    }
+
+    /// Notes how far the flow is; durable on return.
+    ///
+    /// # Errors
+    /// As [`FlowRecord::store`].
+    pub(super) fn advance(&mut self, home: &Home, step: Step) -> Result<()> {
+        self.step = step;
+        self.store(home)
+    }
+
+    /// The key that the delivery is sealed to.
+    ///
+    /// # Errors
+    /// [`crate::Error::Damaged`].
+    pub(super) fn secret(&self, home: &Home) -> Result<DeliverySecret> {
+        STANDARD
+            .decode(self.delivery_secret.as_str())
+            .ok()
+            .map(Zeroizing::new)
+            .and_then(|bytes| DeliverySecret::from_bytes(&bytes).ok())
+            .ok_or_else(|| home.damaged(relative(self.flow), "its delivery key is not one"))
+    }
+}
+
+/// Removes everything that is kept of a flow: the map first, so that no map stays without a record that names it.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub(super) fn forget(home: &Home, flow: FlowId) -> Result<()> {
+    super::map::remove(home, flow)?;
+    home.remove(relative(flow))
+}
+
+/// The flows that have a record.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub(super) fn unfinished(home: &Home) -> Result<Vec<FlowId>> {
+    let names = home.list("flows")?;
+    Ok(names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+        .collect())
+}
+
+/// A secret as text that is wiped when dropped.
+mod secret_text {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use zeroize::Zeroizing;
+
+    pub(super) fn serialize<S: Serializer>(
+        secret: &Zeroizing<String>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(secret)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Zeroizing<String>, D::Error> {
+        String::deserialize(from).map(Zeroizing::new)
+    }
+}
+
+fn relative(flow: FlowId) -> String {
+    format!("flows/{flow}.json")
+}

@@ -1,0 +1,333 @@
+use std::fs;
+
+use counterfoil_policy::tag::SUPPRESSED;
+use counterfoil_proto::delivery::{Delivery, DeliverySecret};
+use counterfoil_psi::{SessionId, Token, dh};
+
+use super::complete::{Output, checked};
+use super::map::{self, MapReader};
+use super::record::{FlowRecord, NewRecord, Step, forget, unfinished};
+use super::*;
+use crate::clock::Clock;
+use crate::data::OutputError;
+use crate::error::Error;
+use crate::flow::fixture::{self, RECIPIENT};
+use crate::home::Home;
+use crate::testkit::home_of;
+
+const ROWS: &str = "mail,customer,branch
+a@example.com,17,\"x, y\"
+b@example.com,18,
+c@example.com,19,z
+not a mail,20,z
+a@example.com,21,z
+";
+
+fn flow_id() -> FlowId {
+    FlowId::from_bytes([7; 16])
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    home: Home,
+}
+
+impl World {
+    fn new() -> Self {
+        let (dir, home) = home_of(RECIPIENT, Clock::system());
+        fs::write(dir.path().join("own.csv"), ROWS).unwrap();
+        Self { dir, home }
+    }
+
+    fn options(&self) -> ExchangeOptions {
+        ExchangeOptions {
+            agreement: fixture::agreement().id().clone(),
+            user: "casey".parse().unwrap(),
+            segment: None,
+            identifier: Some(IdentifierType::Email),
+            tags: vec!["housing".parse().unwrap(), "risk_appetite".parse().unwrap()],
+            source: Source::parse(self.dir.path().join("own.csv").to_str().unwrap()).unwrap(),
+            column: "mail".into(),
+            region: None,
+            carry: vec!["branch".into(), "customer".into()],
+            output: self.dir.path().join("out.csv"),
+            overwrite: false,
+        }
+    }
+
+    /// Reads the source, makes tokens with itself as peer, and writes the map.
+    fn mapped(&self) -> Vec<Token> {
+        let options = self.options();
+        let plan = prepare::plan(&options, &fixture::agreement()).unwrap();
+        let (own, report) =
+            prepare::read(&options, &plan, &(Arc::new(|_| ()) as OnProgress)).unwrap();
+        let counts = prepare::counts(&report);
+        assert_eq!(
+            (
+                counts.rows,
+                counts.submitted,
+                counts.invalid,
+                counts.duplicates
+            ),
+            (5, 3, 1, 1)
+        );
+        let tokens = tokens(&own.set);
+        map::write(self.home.path(), flow_id(), &own, &tokens).unwrap();
+        tokens
+    }
+
+    fn output(&self) -> Output {
+        Output {
+            home: self.home.path().to_owned(),
+            flow: flow_id(),
+            path: self.dir.path().join("out.csv"),
+            columns: vec!["mail".into(), "branch".into(), "customer".into()],
+            tags: vec!["risk_appetite".parse().unwrap(), "housing".parse().unwrap()],
+            overwrite: false,
+        }
+    }
+
+    fn record(&self) -> (FlowRecord, DeliverySecret) {
+        let secret = DeliverySecret::generate(&mut rand::rng());
+        let request = fixture::sign(fixture::body(
+            &fixture::agreement(),
+            &secret,
+            fixture::now(),
+        ));
+        let new = NewRecord {
+            request,
+            output: self.dir.path().join("out.csv"),
+            overwrite: false,
+            columns: vec!["mail".into()],
+            counts: Counts::default(),
+        };
+        (FlowRecord::new(new, &secret), secret)
+    }
+}
+
+fn tokens(set: &Arc<counterfoil_psi::IdentifierSet>) -> Vec<Token> {
+    let session = SessionId::from_bytes([5; 32]);
+    let own = u32::try_from(set.len()).unwrap();
+    let begin = || dh::begin(session, Arc::clone(set), own, &mut rand::rng()).unwrap();
+    let ((mut query, mut evaluate), (mut peer, mut peer_evaluate)) = (begin(), begin());
+    while let Some(chunk) = query.next_chunk().unwrap() {
+        query
+            .accept_reply(&peer_evaluate.reply(&chunk).unwrap())
+            .unwrap();
+    }
+    while let Some(chunk) = peer.next_chunk().unwrap() {
+        peer.accept_reply(&evaluate.reply(&chunk).unwrap()).unwrap();
+    }
+    query.finish(evaluate.finish().unwrap()).unwrap()
+}
+
+fn delivery(rows: Vec<([u8; 16], [&str; 2])>) -> Delivery {
+    Delivery {
+        columns: vec!["risk_appetite".into(), "housing".into()],
+        rows: rows
+            .into_iter()
+            .map(|(id, values)| (id, values.map(str::to_owned).to_vec()))
+            .collect(),
+        generalised: "fewer than 20".into(),
+        suppressed: "fewer than 20".into(),
+    }
+}
+
+fn id(token: &Token) -> [u8; 16] {
+    *token.match_id().as_bytes()
+}
+
+#[test]
+fn the_output_has_the_own_columns_and_then_the_tags_in_the_order_of_the_file() {
+    let world = World::new();
+    let tokens = world.mapped();
+    let rows = vec![
+        (id(&tokens[2]), ["high", "own"]),
+        (id(&tokens[0]), ["low", "rent"]),
+    ];
+    world.output().write(delivery(rows)).unwrap();
+    assert_eq!(
+        fs::read_to_string(world.dir.path().join("out.csv"))
+            .unwrap()
+            .replace("\r\n", "\n"),
+        "mail,branch,customer,risk_appetite,housing\na@example.com,\"x, y\",17,low,rent\nc@example.com,z,19,high,own\n"
+    );
+}
+
+#[test]
+fn rows_of_strangers_or_twice_are_not_written() {
+    let world = World::new();
+    let tokens = world.mapped();
+    let stranger = vec![(id(&tokens[0]), ["low", "own"]), ([9; 16], ["low", "own"])];
+    let error = world.output().write(delivery(stranger)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("1 rows of customers that are not in the own file"),
+        "{error}"
+    );
+    let twice = vec![
+        (id(&tokens[0]), ["low", "own"]),
+        (id(&tokens[0]), ["high", "own"]),
+    ];
+    assert_eq!(
+        world
+            .output()
+            .write(delivery(twice))
+            .unwrap_err()
+            .exit_code(),
+        6
+    );
+    assert!(!world.dir.path().join("out.csv").exists());
+}
+
+#[test]
+fn a_damaged_map_is_named_and_nothing_is_written() {
+    let world = World::new();
+    let tokens = world.mapped();
+    let path = world.home.path().join(map::relative(flow_id()));
+    let whole = fs::read(&path).unwrap();
+    for cut in [0, 10, 27, 28, 40, whole.len() - 1] {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let result = world
+            .output()
+            .write(delivery(vec![(id(&tokens[2]), ["low", "own"])]));
+        assert!(result.is_err(), "{cut}");
+        assert!(!world.dir.path().join("out.csv").exists());
+    }
+    let mut huge = whole.clone();
+    huge[28 + 16..28 + 20].fill(0xFF);
+    fs::write(&path, huge).unwrap();
+    let mut reader = MapReader::open(world.home.path(), flow_id()).unwrap();
+    assert!(matches!(reader.next_row(), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn the_map_and_the_record_are_for_this_user_only_and_go_together() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    world.mapped();
+    let (record, secret) = world.record();
+    record.store(&world.home).unwrap();
+    for entry in fs::read_dir(world.home.path().join("flows")).unwrap() {
+        assert_eq!(
+            entry.unwrap().metadata().unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    assert_eq!(unfinished(&world.home).unwrap(), [flow_id()]);
+    let loaded = FlowRecord::load(&world.home, flow_id()).unwrap();
+    assert_eq!(loaded.step, Step::Requested);
+    assert_eq!(
+        *loaded.secret(&world.home).unwrap().to_bytes(),
+        *secret.to_bytes()
+    );
+    forget(&world.home, flow_id()).unwrap();
+    assert_eq!(
+        fs::read_dir(world.home.path().join("flows"))
+            .unwrap()
+            .count(),
+        0
+    );
+    assert!(matches!(
+        FlowRecord::load(&world.home, flow_id()),
+        Err(Error::Local(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_flow_that_was_interrupted_before_any_key_left_is_forgotten_without_the_broker() {
+    let world = World::new();
+    world.mapped();
+    world.record().0.store(&world.home).unwrap();
+    let error = resume(&world.home, flow_id(), &(Arc::new(|_| ()) as OnProgress))
+        .await
+        .unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("aborted", 5));
+    assert!(
+        error.to_string().contains("nothing was released"),
+        "{error}"
+    );
+    assert_eq!(unfinished(&world.home).unwrap(), []);
+    assert_eq!(
+        fs::read_dir(world.home.path().join("flows"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_delivery_beyond_the_agreement_is_refused() {
+    let agreement = fixture::agreement();
+    let request = fixture::request(&agreement, &DeliverySecret::generate(&mut rand::rng()));
+    let good = || {
+        delivery(vec![
+            ([1; 16], ["low", SUPPRESSED]),
+            ([2; 16], ["low to medium", "own"]),
+        ])
+    };
+    assert!(checked(good(), &agreement, &request).is_ok());
+    // `cautious` is what `low` was before it was generalised.
+    for value in ["cautious", "LOW", ""] {
+        let mut finer = good();
+        finer.rows[0].1[0] = value.to_owned();
+        let error = checked(finer, &agreement, &request).unwrap_err();
+        assert!(error.to_string().contains("`risk_appetite`"), "{error}");
+    }
+    let mut columns = good();
+    columns.columns.swap(0, 1);
+    assert_eq!(
+        checked(columns, &agreement, &request)
+            .unwrap_err()
+            .exit_code(),
+        6
+    );
+    let mut short = good();
+    short.rows[1].1.pop();
+    assert!(checked(short, &agreement, &request).is_err());
+}
+
+#[test]
+fn mistakes_are_found_before_anything_leaves() {
+    let world = World::new();
+    let agreement = fixture::agreement();
+    let plan = |edit: fn(&mut ExchangeOptions)| {
+        let mut options = world.options();
+        edit(&mut options);
+        prepare::plan(&options, &agreement)
+    };
+    let tags = plan(|_| ()).map(|plan| plan.tags).unwrap();
+    assert_eq!(
+        tags.iter().map(TagName::as_str).collect::<Vec<_>>(),
+        ["risk_appetite", "housing"]
+    );
+    let all = plan(|o| o.tags.clear())
+        .map(|plan| plan.tags.len())
+        .unwrap();
+    assert_eq!(all, agreement.tags().len());
+    let which = plan(|o| o.identifier = None).err().unwrap();
+    assert!(
+        which.to_string().contains("phone or resident_id or email"),
+        "{which}"
+    );
+    let twice = plan(|o| o.carry.push("housing".into())).err().unwrap();
+    assert!(
+        twice.to_string().contains("two columns named `housing`"),
+        "{twice}"
+    );
+    fs::write(world.dir.path().join("out.csv"), "mine").unwrap();
+    assert!(matches!(
+        plan(|_| ()),
+        Err(Error::Output(OutputError::Exists { .. }))
+    ));
+    assert!(plan(|o| o.overwrite = true).is_ok());
+    assert_eq!(
+        fs::read_to_string(world.dir.path().join("out.csv")).unwrap(),
+        "mine"
+    );
+    assert!(matches!(
+        plan(|o| o.output = "out.txt".into()),
+        Err(Error::Output(OutputError::Format { .. }))
+    ));
+}
