@@ -1,0 +1,307 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Match customers with another institution without showing them, and keep the stub of every exchange.
+#[derive(Debug, Parser)]
+#[command(name = "counterfoil", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Directory of the broker or the party that the command is about
+    #[arg(
+        long,
+        global = true,
+        env = "COUNTERFOIL_HOME",
+        default_value = ".counterfoil",
+        value_name = "DIR"
+    )]
+    pub(crate) home: PathBuf,
+    /// Print JSON instead of text: one document, or one line an event while serving
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  unexpected: a fault of the program or the machine
+  2  the command line is wrong
+  3  what was given is wrong: a file, a config, the text of an agreement
+  4  refused: by the agreement, the partner or the broker; nothing left
+  5  not reached: nobody answered, or a connection was lost
+  6  a check failed: signature, receipt, log; do not go on before it is explained
+  7  something is missing or unsafe here: not joined, partner not confirmed, permissions";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine once, with made-up customers, and tell what happens
+    Demo(DemoArgs),
+    /// Run a broker
+    #[command(subcommand)]
+    Broker(BrokerCommand),
+    /// Run the agent of an institution
+    #[command(subcommand)]
+    Party(PartyCommand),
+    /// Write, sign and end agreements
+    #[command(subcommand)]
+    Agreement(AgreementCommand),
+    /// Ask a partner for the agreed tags of common customers
+    Exchange(ExchangeArgs),
+    /// Check what the broker recorded
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Look for the usual first mistakes
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Seed of the made-up customers
+    #[arg(long, default_value_t = 7)]
+    pub(crate) seed: u64,
+    /// Leave everything in this directory, to look at; it must not exist yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BrokerCommand {
+    /// Make a broker: certificate authority, log key, configuration
+    Init {
+        /// Name of the broker, which is also the origin of its log
+        #[arg(long, default_value = "broker.example")]
+        name: String,
+        /// Address to listen on
+        #[arg(long, default_value = "127.0.0.1:7443", value_name = "HOST:PORT")]
+        listen: String,
+        /// Address under which agents reach it, if another; it goes into invites
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<String>,
+    },
+    /// Serve until stopped
+    Serve,
+    /// Invite an institution, once
+    Invite {
+        /// Its name: a-z, 0-9 and `-`
+        name: String,
+        /// How long the invite is valid, such as 30m, 12h or 7d
+        #[arg(long, default_value = "7d", value_parser = duration_seconds, value_name = "TIME")]
+        valid: u32,
+    },
+    /// List the institutions that have joined
+    Partners,
+    /// Revoke an institution's certificate and cut its connections
+    Revoke {
+        /// Its name
+        name: String,
+        /// Why; it goes into the log
+        #[arg(long)]
+        reason: String,
+    },
+    /// Write the whole log to a file, for an auditor
+    Export {
+        /// The file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PartyCommand {
+    /// Make the keys of an institution
+    Init {
+        /// Its name, as it will be invited
+        name: String,
+    },
+    /// Join a broker with the invite of its operator
+    Join {
+        /// The invite, or a file that holds it
+        invite: String,
+    },
+    /// Show this institution's name, keys and fingerprint
+    Show,
+    /// Add a person who may propose, sign and ask
+    AddUser {
+        /// An opaque user id; it goes into the log, a name should not
+        user: String,
+    },
+    /// List the institutions at the broker, and whose keys were confirmed
+    Partners,
+    /// Confirm a partner's keys by the fingerprint that it told you by another way than the broker
+    ConfirmPartner {
+        /// The partner's name
+        name: String,
+        /// The fingerprint that `counterfoil party show` prints there
+        fingerprint: String,
+    },
+    /// Answer partners' requests, from the datasets in datasets.toml, until stopped
+    Serve,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Side {
+    /// This institution holds the tagged customers
+    Owner,
+    /// This institution gets the tags
+    Recipient,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgreementCommand {
+    /// Print a commented agreement with a confirmed partner, to be edited
+    Draft {
+        /// The partner
+        #[arg(long, value_name = "NAME")]
+        with: String,
+        /// Which side this institution takes
+        #[arg(long, value_enum)]
+        side: Side,
+    },
+    /// Check an agreement's text and give advice, by line
+    Lint {
+        /// The file
+        file: PathBuf,
+    },
+    /// Propose an agreement, as its maker; a second person signs it then
+    Propose {
+        /// The file
+        file: PathBuf,
+        /// Who proposes
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// Take the next part in signing: maker or checker
+    Sign {
+        /// Id of the agreement
+        id: String,
+        /// Who signs
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// Show an agreement and where it stands
+    Show {
+        /// Id of the agreement
+        id: String,
+        /// Another version than the latest
+        #[arg(long)]
+        version: Option<u32>,
+    },
+    /// List this institution's agreements
+    List,
+    /// End an agreement; one side and one person are enough
+    Revoke {
+        /// Id of the agreement
+        id: String,
+        /// Who ends it
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+        /// Why; it goes into the log
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExchangeArgs {
+    /// Fetch again what was released in this flow, after an interruption
+    #[arg(long, value_name = "FLOW", conflicts_with_all = ["agreement", "from", "column", "out"])]
+    pub(crate) resume: Option<String>,
+    /// Id of the agreement
+    #[arg(long, value_name = "ID", required_unless_present = "resume")]
+    pub(crate) agreement: Option<String>,
+    /// Own customers: a .csv, .tsv, .txt or .parquet file, or a postgres:// URL
+    #[arg(long, value_name = "SOURCE", required_unless_present = "resume")]
+    pub(crate) from: Option<String>,
+    /// Query, with a postgres:// URL
+    #[arg(long)]
+    pub(crate) sql: Option<String>,
+    /// Delimiter of a text file, if it is not found by itself
+    #[arg(long, value_name = "CHAR")]
+    pub(crate) delimiter: Option<String>,
+    /// Column with the identifiers
+    #[arg(long, required_unless_present = "resume")]
+    pub(crate) column: Option<String>,
+    /// What to match by: phone, resident_id or email; needed if the agreement has several
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) by: Option<String>,
+    /// Region of telephone numbers without a country code, such as CN; else the agreement's
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// One of the agreement's segments
+    #[arg(long)]
+    pub(crate) segment: Option<String>,
+    /// Tags to ask for; else all of the agreement's
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// Own columns to copy into the output, such as a customer number
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) carry: Vec<String>,
+    /// File to write: .csv or .parquet
+    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Who asks
+    #[arg(long = "as", value_name = "USER", required_unless_present = "resume")]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check the broker's log against what this party has seen of it; or, offline, an exported file
+    Verify {
+        /// An export, to be checked offline
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The log's key, if not this home's: the line that `counterfoil broker serve` prints
+        #[arg(long, value_name = "KEY", requires = "file")]
+        key: Option<String>,
+    },
+    /// Write this party's own entries, with proofs, to a file
+    Export {
+        /// The file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// `90s`, `30m`, `12h`, `7d`.
+fn duration_seconds(text: &str) -> Result<u32, String> {
+    let wrong = || "give a whole number and a unit, such as 90s, 30m, 12h or 7d".to_owned();
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(wrong)?;
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(duration_seconds("90s"), Ok(90));
+        assert_eq!(duration_seconds("7d"), Ok(604_800));
+        for wrong in ["", "7", "d", "-1d", "7w", "9999999d", "é"] {
+            assert!(duration_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `counterfoil agreement ...`
+
+use std::path::Path;
+
+use counterfoil_party::agreements::{self, AgreementInfo, Skipped, Take};
+use counterfoil_party::transport::Broker;
+use counterfoil_policy::text::{AgreementId, UserId};
+use serde_json::json;
+
+use super::{open, parse};
+use crate::args::{AgreementCommand, Side};
+use crate::failure::Failure;
+use crate::ui::{Ui, table};
+
+/// Longest agreement that is read, in bytes: the policy crate's own bound is lower.
+const TEXT_BYTES_MAX: u64 = 1024 * 1024;
+
+pub(crate) async fn run(home: &Path, command: AgreementCommand, ui: Ui) -> Result<(), Failure> {
+    match command {
+        AgreementCommand::Draft { with, side } => {
+            let take = match side {
+                Side::Owner => Take::Owner,
+                Side::Recipient => Take::Recipient,
+            };
+            let text = agreements::template(&open(home)?, &parse(&with)?, take)?;
+            ui.result(&json!({ "draft": text }), || text.clone())
+        }
+        AgreementCommand::Lint { file } => lint(&file, ui),
+        AgreementCommand::Propose { file, user } => {
+            let info = agreements::propose(&open(home)?, &read(&file)?, &parse(&user)?)?;
+            ui.result(&info, || describe(&info))
+        }
+        AgreementCommand::Sign { id, user } => {
+            let home = open(home)?;
+            let broker = Broker::connect(&home).await?;
+            let (id, user): (AgreementId, UserId) = (parse(&id)?, parse(&user)?);
+            let signed = agreements::sign(&home, &broker, &id, &user).await?;
+            ui.result(&signed, || {
+                let part = signed
+                    .role
+                    .map(|role| format!("`{user}` signed as {role}\n"));
+                part.unwrap_or_default() + &describe(&signed.agreement)
+            })
+        }
+        AgreementCommand::Show { id, version } => show(home, &parse(&id)?, version, ui).await,
+        AgreementCommand::List => list(home, ui).await,
+        AgreementCommand::Revoke { id, user, reason } => {
+            let home = open(home)?;
+            let broker = Broker::connect(&home).await?;
+            let info =
+                agreements::revoke(&home, &broker, &parse(&id)?, &parse(&user)?, &reason).await?;
+            ui.result(&info, || describe(&info))
+        }
+    }
+}
+
+fn lint(file: &Path, ui: Ui) -> Result<(), Failure> {
+    let report = agreements::lint(&read(file)?);
+    let place = |line: Option<u32>| line.map_or_else(String::new, |line| format!(":{line}"));
+    ui.result(&report, || {
+        let mut text = String::new();
+        for finding in &report.findings {
+            text += &format!(
+                "{}{}: wrong: {}: {}; {}\n",
+                file.display(),
+                place(finding.line),
+                finding.path,
+                finding.problem,
+                finding.would_pass
+            );
+        }
+        for advice in &report.advice {
+            text += &format!(
+                "{}{}: advice: {}: {}\n",
+                file.display(),
+                place(advice.line),
+                advice.path,
+                advice.advice
+            );
+        }
+        if report.valid {
+            text += "the agreement is valid\n";
+        }
+        text
+    })?;
+    if report.valid {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "agreement_invalid",
+        3,
+        format!(
+            "`{}` is not a valid agreement: {} findings",
+            file.display(),
+            report.findings.len()
+        ),
+    ))
+}
+
+async fn show(path: &Path, id: &AgreementId, version: Option<u32>, ui: Ui) -> Result<(), Failure> {
+    let home = open(path)?;
+    refresh(&home, Some(id)).await;
+    let (info, document) = agreements::show(&home, id, version)?;
+    ui.result(&json!({ "agreement": info, "document": document }), || {
+        let document = serde_json::to_string_pretty(&document).unwrap_or_default();
+        format!("{}\n{document}", describe(&info))
+    })
+}
+
+async fn list(path: &Path, ui: Ui) -> Result<(), Failure> {
+    let home = open(path)?;
+    refresh(&home, None).await;
+    let listing = agreements::list(&home)?;
+    note_skipped(&listing.skipped);
+    ui.result(&listing, || {
+        if listing.agreements.is_empty() {
+            return "no agreements yet: counterfoil agreement draft --with PARTNER --side owner"
+                .into();
+        }
+        let rows = listing.agreements.iter().map(|info| {
+            vec![
+                format!("{} v{}", info.id, info.version),
+                format!("{} -> {}", info.owner, info.recipient),
+                status(info),
+                info.awaiting.clone().unwrap_or_default(),
+            ]
+        });
+        table(&rows.collect::<Vec<_>>())
+    })
+}
+
+/// What the broker has may be newer; what is here is shown all the same when it cannot be asked.
+async fn refresh(home: &counterfoil_party::home::Home, id: Option<&AgreementId>) {
+    let synced = async {
+        let broker = Broker::connect(home).await?;
+        agreements::sync(home, &broker, id).await
+    };
+    match synced.await {
+        Ok(synced) => note_skipped(&synced.skipped),
+        Err(error) => eprintln!("note: {error}; shown is what this home holds"),
+    }
+}
+
+fn note_skipped(skipped: &[Skipped]) {
+    for skipped in skipped {
+        eprintln!(
+            "note: `{}` v{} was left out: {}",
+            skipped.id, skipped.version, skipped.error
+        );
+    }
+}
+
+fn status(info: &AgreementInfo) -> String {
+    json!(info.status)
+        .as_str()
+        .unwrap_or_default()
+        .replace('_', " ")
+}
+
+fn describe(info: &AgreementInfo) -> String {
+    let next = info.awaiting.as_ref().map(|next| format!("\nnext: {next}"));
+    format!(
+        "agreement `{}` version {}: {}\n  {} gives {} the tags {} of `{}`, {} to {}{}",
+        info.id,
+        info.version,
+        status(info),
+        info.owner,
+        info.recipient,
+        info.tags
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+        info.dataset,
+        info.valid_from,
+        info.valid_until,
+        next.unwrap_or_default()
+    )
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(file)
+        .and_then(|file| file.take(TEXT_BYTES_MAX).read_to_string(&mut text))
+        .map_err(|e| Failure::file("read", file, &e))?;
+    Ok(text)
+}

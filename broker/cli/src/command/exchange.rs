@@ -1,0 +1,125 @@
+//! `counterfoil exchange`
+
+use std::path::Path;
+
+use counterfoil_party::data::{Delimiter, ReadReport, Source};
+use counterfoil_party::recipient::{
+    ExchangeOptions, Exchanged, OnProgress, Progress, exchange, resume,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{open, parse};
+use crate::args::ExchangeArgs;
+use crate::failure::Failure;
+use crate::progress::Shown;
+use crate::ui::{Ui, table};
+
+pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), Failure> {
+    let home = open(home)?;
+    let shown = Shown::new(!ui.json());
+    let read: Arc<Mutex<Option<ReadReport>>> = Arc::default();
+    let keep = read.clone();
+    let bar = shown.callback.clone();
+    let progress: OnProgress = Arc::new(move |event| {
+        if let Progress::Read { report } = &event {
+            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
+        }
+        bar(event);
+    });
+    let done = match &args.resume {
+        Some(flow) => resume(&home, parse(flow)?, &progress).await,
+        None => exchange(&home, &options(&args)?, &progress).await,
+    };
+    shown.finish();
+    let read = read.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let done = match done {
+        Ok(done) => done,
+        Err(error) => {
+            // What was read explains many failures, such as an empty set.
+            if let Some(report) = read.filter(|_| !ui.json()) {
+                eprintln!("{}", describe_read(&report));
+            }
+            return Err(error.into());
+        }
+    };
+    ui.result(&done, || {
+        let read = read
+            .map(|report| describe_read(&report) + "\n")
+            .unwrap_or_default();
+        read + &describe(&done)
+    })
+}
+
+fn options(args: &ExchangeArgs) -> Result<ExchangeOptions, Failure> {
+    let needed = |value: &Option<String>, name: &str| {
+        value
+            .clone()
+            .ok_or_else(|| Failure::input(format!("--{name} is missing")))
+    };
+    let mut source = Source::parse(&needed(&args.from, "from")?)
+        .map_err(counterfoil_party::error::Error::from)?;
+    if let Some(sql) = &args.sql {
+        source = source
+            .with_sql(sql)
+            .map_err(counterfoil_party::error::Error::from)?;
+    }
+    if let Some(delimiter) = &args.delimiter {
+        let delimiter: Delimiter = parse(delimiter)?;
+        source = source
+            .with_delimiter(delimiter)
+            .map_err(counterfoil_party::error::Error::from)?;
+    }
+    Ok(ExchangeOptions {
+        agreement: parse(&needed(&args.agreement, "agreement")?)?,
+        user: parse(&needed(&args.user, "as")?)?,
+        segment: args.segment.as_deref().map(parse).transpose()?,
+        identifier: args.by.as_deref().map(parse).transpose()?,
+        tags: args
+            .tags
+            .iter()
+            .map(|tag| parse(tag))
+            .collect::<Result<_, _>>()?,
+        source,
+        column: needed(&args.column, "column")?,
+        region: args.region.as_deref().map(parse).transpose()?,
+        carry: args.carry.clone(),
+        output: args
+            .out
+            .clone()
+            .ok_or_else(|| Failure::input("--out is missing"))?,
+        overwrite: args.overwrite,
+    })
+}
+
+fn describe_read(report: &ReadReport) -> String {
+    let rows = report
+        .table()
+        .into_iter()
+        .map(|row| vec![format!("  {}", row.what), row.rows.to_string(), row.lines]);
+    format!(
+        "read {}\n{}",
+        report.source,
+        table(&rows.collect::<Vec<_>>())
+    )
+}
+
+fn describe(done: &Exchanged) -> String {
+    format!(
+        "{} common customers of `{}` written to {}\n  {} rows were made coarser, {} left out, so that no group is smaller than agreed\n  recorded as entry {} of the broker's log; receipt verified and kept in {}{}",
+        done.delivered,
+        done.owner,
+        done.output.display(),
+        done.generalised,
+        done.suppressed,
+        done.entry,
+        done.receipt.display(),
+        if done.acknowledged {
+            String::new()
+        } else {
+            format!(
+                "\n  the broker could not be told that it arrived: run `counterfoil exchange --resume {}`",
+                done.flow
+            )
+        }
+    )
+}

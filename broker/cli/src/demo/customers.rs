@@ -1,0 +1,159 @@
+//! Made-up customers: real attributes of the German credit data, with telephone numbers from a seed.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha20Rng;
+
+use crate::failure::Failure;
+
+const GERMAN_CREDIT: &str = include_str!("../../data/german_credit.csv");
+
+/// Columns that the bank keeps of the credit data.
+const COLUMNS: [&str; 6] = [
+    "age_in_years",
+    "credit_amount",
+    "duration_in_month",
+    "housing",
+    "job",
+    "foreign_worker",
+];
+
+/// Customers of the insurer, and how many of them the bank has too.
+const INSURED: usize = 800;
+const COMMON: usize = 437;
+
+/// Sizes of what was written.
+pub(super) struct Written {
+    pub(super) owner: usize,
+    pub(super) recipient: usize,
+    pub(super) common: usize,
+}
+
+/// Writes the bank's `customers.csv` and the insurer's `policies.csv`.
+pub(super) fn write(seed: u64, bank: &Path, insurer: &Path) -> Result<Written, Failure> {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let rows = attributes()?;
+    let mut numbers = Numbers::default();
+    let phones: Vec<u64> = rows.iter().map(|_| numbers.draw(&mut rng)).collect();
+
+    let mut out = csv::Writer::from_path(bank).map_err(Failure::input)?;
+    out.write_record(["customer", "mobile"].iter().chain(&COLUMNS))
+        .map_err(Failure::input)?;
+    for (i, (row, phone)) in rows.iter().zip(&phones).enumerate() {
+        let own = [format!("NB{i:05}"), format!("+86{phone}")];
+        out.write_record(own.iter().chain(row))
+            .map_err(Failure::input)?;
+    }
+    out.flush().map_err(|e| Failure::file("write", bank, &e))?;
+
+    let mut common = phones.clone();
+    common.shuffle(&mut rng);
+    common.truncate(COMMON);
+    let mut insured = common;
+    while insured.len() < INSURED {
+        insured.push(numbers.draw(&mut rng));
+    }
+    insured.shuffle(&mut rng);
+    write_policies(insurer, &insured, &mut rng)?;
+    Ok(Written {
+        owner: rows.len(),
+        recipient: INSURED,
+        common: COMMON,
+    })
+}
+
+/// As real lists are: several ways to write a number, two that are none, one customer twice.
+fn write_policies(path: &Path, insured: &[u64], rng: &mut ChaCha20Rng) -> Result<(), Failure> {
+    let mut phones: Vec<String> = insured.iter().map(|phone| spelled(*phone, rng)).collect();
+    phones.insert(100, "unknown".into());
+    phones.insert(200, "12345".into());
+    if let Some(first) = insured.first() {
+        phones.insert(300, spelled(*first, rng));
+    }
+    let mut out = csv::Writer::from_path(path).map_err(Failure::input)?;
+    out.write_record(["policy", "phone"])
+        .map_err(Failure::input)?;
+    for (i, phone) in phones.iter().enumerate() {
+        out.write_record([&format!("LI-{i:04}"), phone])
+            .map_err(Failure::input)?;
+    }
+    out.flush().map_err(|e| Failure::file("write", path, &e))
+}
+
+fn spelled(phone: u64, rng: &mut ChaCha20Rng) -> String {
+    let text = phone.to_string();
+    let (head, tail) = text.split_at_checked(3).unwrap_or((&text, ""));
+    let (middle, end) = tail.split_at_checked(4).unwrap_or((tail, ""));
+    match rng.random_range(0..5) {
+        0 => text,
+        1 => format!("+86 {head} {middle} {end}"),
+        2 => format!("0086-{head}-{middle}-{end}"),
+        3 => format!("{head} {middle} {end}"),
+        _ => format!("(+86) {text}"),
+    }
+}
+
+/// Chinese mobile numbers, none twice.
+#[derive(Default)]
+struct Numbers(HashSet<u64>);
+
+impl Numbers {
+    fn draw(&mut self, rng: &mut ChaCha20Rng) -> u64 {
+        loop {
+            let number = 13_800_000_000 + rng.random_range(0..100_000_000);
+            if self.0.insert(number) {
+                return number;
+            }
+        }
+    }
+}
+
+fn attributes() -> Result<Vec<Vec<String>>, Failure> {
+    let mut reader = csv::Reader::from_reader(GERMAN_CREDIT.as_bytes());
+    let header = reader.headers().map_err(Failure::input)?.clone();
+    let places: Vec<usize> = COLUMNS
+        .iter()
+        .filter_map(|name| header.iter().position(|column| column == *name))
+        .collect();
+    reader
+        .records()
+        .map(|record| {
+            let record = record.map_err(Failure::input)?;
+            let cells = places.iter().filter_map(|place| record.get(*place));
+            Ok(cells.map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_makes_the_same_customers() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name: &str, seed| {
+            let (bank, insurer) = (
+                dir.path().join(format!("{name}-b")),
+                dir.path().join(format!("{name}-i")),
+            );
+            write(seed, &bank, &insurer).unwrap();
+            (
+                std::fs::read(bank).unwrap(),
+                std::fs::read(insurer).unwrap(),
+            )
+        };
+        assert_eq!(made("a", 7), made("b", 7));
+        assert_ne!(made("a", 7), made("c", 8));
+    }
+
+    #[test]
+    fn every_attribute_is_there() {
+        let rows = attributes().unwrap();
+        assert_eq!(rows.len(), 1000);
+        assert!(rows.iter().all(|row| row.len() == COLUMNS.len()));
+    }
+}

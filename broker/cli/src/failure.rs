@@ -1,0 +1,88 @@
+//! How a command fails: a message for a person, a word and an exit code for a program.
+
+use std::path::Path;
+
+use counterfoil_server::operator::OperatorError;
+use serde_json::{Value, json};
+
+/// A command that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: String,
+    pub(crate) exit: u8,
+    pub(crate) message: String,
+    /// Field, what would pass, log entry: of a denial only.
+    details: Option<Value>,
+}
+
+impl Failure {
+    /// With a stable word and one of the documented exit codes.
+    pub(crate) fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            exit,
+            message: message.into(),
+            details: None,
+        }
+    }
+
+    /// What was given is wrong.
+    pub(crate) fn input(message: impl std::fmt::Display) -> Self {
+        Self::new("input", 3, message.to_string())
+    }
+
+    /// A file could not be read or written.
+    pub(crate) fn file(doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(
+            "file",
+            3,
+            format!("cannot {doing} `{}`: {error}", path.display()),
+        )
+    }
+
+    /// For `--json`.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = json!({ "code": self.code, "message": self.message, "exit": self.exit });
+        if let (Some(object), Some(Value::Object(details))) = (error.as_object_mut(), &self.details)
+        {
+            object.extend(details.clone());
+        }
+        json!({ "error": error })
+    }
+}
+
+impl From<counterfoil_party::error::Error> for Failure {
+    fn from(error: counterfoil_party::error::Error) -> Self {
+        Self {
+            code: error.code().to_owned(),
+            exit: error.exit_code(),
+            message: error.to_string(),
+            details: error.denial().map(|denial| json!(denial)),
+        }
+    }
+}
+
+impl From<counterfoil_server::Error> for Failure {
+    fn from(error: counterfoil_server::Error) -> Self {
+        use counterfoil_server::Error;
+        let (code, exit) = match &error {
+            Error::Home(_) => ("broker_home", 7),
+            Error::Log(_) => ("log", 6),
+            Error::Listen { .. } => ("listen", 7),
+            Error::File { .. } => ("file", 7),
+            _ => ("broker", 1),
+        };
+        Self::new(code, exit, error.to_string())
+    }
+}
+
+impl From<OperatorError> for Failure {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::Broker(error) => error.into(),
+            OperatorError::Unreachable { .. } => Self::new("unreachable", 5, error.to_string()),
+            OperatorError::Refused(_) => Self::new("refused", 4, error.to_string()),
+            OperatorError::Write(_) => Self::new("file", 3, error.to_string()),
+        }
+    }
+}

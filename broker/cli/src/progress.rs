@@ -1,0 +1,71 @@
+//! Progress of an exchange: a bar on a terminal, nothing in a pipe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_party::recipient::{OnProgress, Progress};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar and the callback that moves it.
+pub(crate) struct Shown {
+    bar: ProgressBar,
+    pub(crate) callback: OnProgress,
+}
+
+impl Shown {
+    /// On standard error, and only if that is a terminal and `visible`.
+    pub(crate) fn new(visible: bool) -> Self {
+        let bar = if visible {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
+        bar.enable_steady_tick(Duration::from_millis(100));
+        let moved = bar.clone();
+        let callback: OnProgress = Arc::new(move |progress| show(&moved, &progress));
+        Self { bar, callback }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    match progress {
+        Progress::Reading { rows } => bar.set_message(format!("reading: {rows} rows")),
+        Progress::Read { .. } => bar.set_message("asking"),
+        Progress::Granted { .. } => bar.set_message("granted; waiting for the partner's agent"),
+        Progress::Stage { stage } => bar.set_message(stage.to_string()),
+        Progress::Matching(matching) => {
+            let (done, total) = (
+                matching.own + matching.peer,
+                matching.own_total + matching.peer_total,
+            );
+            count(bar, "matching", done, total);
+        }
+        Progress::Submitting { done, total } => count(bar, "submitting keys", *done, *total),
+        Progress::Released => spin(bar, "released; fetching"),
+        Progress::Fetching { bytes } => spin(bar, &format!("fetching: {} KiB", bytes / 1024)),
+        Progress::ReceiptVerified { .. } => spin(bar, "receipt verified; writing"),
+        _ => {}
+    }
+}
+
+fn count(bar: &ProgressBar, what: &'static str, done: u64, total: u64) {
+    if bar.length() != Some(total)
+        && let Ok(style) =
+            ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}")
+    {
+        bar.set_style(style);
+        bar.set_length(total);
+    }
+    bar.set_message(what);
+    bar.set_position(done);
+}
+
+fn spin(bar: &ProgressBar, message: &str) {
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.set_message(message.to_owned());
+}
