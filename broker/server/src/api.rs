@@ -17,8 +17,28 @@ use tonic::Status;
 use crate::error::Error;
 use crate::refusal::Refusal;
 
-/// Pieces of a stream that wait for a slow reader.
-pub(crate) const STREAM_CHUNKS: usize = 4;
+/// Pieces of a stream that wait for a slow reader: with the one in hand and the one being written, three a stream.
+pub(crate) const STREAM_CHUNKS: usize = 1;
+
+/// Runs what changes something to its end, even if its caller leaves: tonic drops a call's future with its client, and
+/// nobody may stop between an entry and its effects (a revocation and the cut that follows it).
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|_| Err(failed("a call's task ended early")))
+}
+
+/// Runs what reads or writes files, or computes for long, apart from the threads that move messages.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(internal),
+        Err(_) => Err(failed("a call's thread ended early")),
+    }
+}
 
 pub(crate) fn flow_id(bytes: &[u8]) -> Result<FlowId, Status> {
     fixed("flow", bytes).map(FlowId::from_bytes).map_err(wire)
@@ -43,8 +63,11 @@ pub(crate) fn wire(error: WireError) -> Status {
 }
 
 /// Something failed here. What it was stands in the broker's own log; a caller learns that and no more.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn internal(error: Error) -> Status {
+    failed(error)
+}
+
+pub(crate) fn failed(error: impl std::fmt::Display) -> Status {
     tracing::error!(%error, "a call failed");
     Status::internal(
         "the broker could not do this: its operator finds the reason in the broker's output",

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use counterfoil_audit::entry::{Actor, FlowAborted};
+use counterfoil_audit::entry::{Actor, Event, FlowAborted, Timestamp};
 use counterfoil_audit::entry::{Digest, FlowId, Label, OrgName};
+use time::OffsetDateTime;
 use tonic::{Request, Status};
 
 use crate::ca::CertificateAuthority;
+use crate::decide::partners::BROKER_NAME;
 use crate::error::Error;
 use crate::flow::blobs::Deliveries;
 use crate::flow::registry::Registry;
 use crate::home::Home;
-use crate::log::{Decided, Ledger, Recorded};
+use crate::limits::{Rates, Readers};
+use crate::log::{Decided, Ledger, LogDown, Recorded};
 use crate::refusal::{Refusal, label, sentence};
 use crate::state::flows::Stage;
 use crate::state::partners::Stranger;
@@ -25,6 +28,8 @@ pub(crate) struct Broker {
     pub(crate) connections: Arc<Connections>,
     pub(crate) flows: Registry,
     pub(crate) deliveries: Deliveries,
+    pub(crate) rates: Rates,
+    pub(crate) readers: Arc<Readers>,
     operator: CertificateSha256,
     actor: Actor,
 }
@@ -51,7 +56,7 @@ impl Broker {
     /// Opens a broker's directory and its log.
     pub(crate) fn open(home: Home) -> Result<Self, Error> {
         let ledger = Ledger::open(&home.log_dir(), home.log_key()?)?;
-        let org = OrgName::new("broker").map_err(|e| Error::Home(e.to_string()))?;
+        let org = OrgName::new(BROKER_NAME).map_err(|e| Error::Home(e.to_string()))?;
         Ok(Self {
             authority: home.authority()?,
             operator: home.certificate_sha256("operator")?,
@@ -63,6 +68,8 @@ impl Broker {
             },
             connections: Arc::default(),
             flows: Registry::default(),
+            rates: Rates::default(),
+            readers: Arc::default(),
             ledger,
             home,
         })
@@ -91,10 +98,7 @@ impl Broker {
             ));
         }
         let certificate = Digest::from_bytes(certificate);
-        let org = self
-            .ledger
-            .read(|state| state.partners.caller(&certificate).cloned());
-        match org {
+        match self.holder(&certificate) {
             Ok(org) => Ok(Partner { org, certificate }),
             Err(Stranger::Unknown) => Err(Status::unauthenticated(
                 "this certificate is not in the broker's log: join with a new invite",
@@ -102,7 +106,40 @@ impl Broker {
             Err(Stranger::Revoked(org)) => Err(Status::unauthenticated(format!(
                 "the certificate of `{org}` was revoked or replaced: ask the broker's operator why, and join with a new invite",
             ))),
+            Err(Stranger::Expired(org)) => Err(Status::unauthenticated(format!(
+                "the certificate of `{org}` has ended: ask the broker's operator for a new invite and join again",
+            ))),
         }
+    }
+
+    fn holder(&self, certificate: &Digest) -> Result<OrgName, Stranger> {
+        // A clock that cannot be told lets nobody in.
+        let now = Timestamp::from_time(OffsetDateTime::now_utc()).map_err(|_| Stranger::Unknown)?;
+        self.ledger
+            .read(|state| state.partners.caller(certificate, now).cloned())
+    }
+
+    /// Whether a certificate is one that may call: what a connection with any other may take is kept small.
+    pub(crate) fn knows(&self, certificate: &CertificateSha256) -> bool {
+        *certificate == self.operator || self.holder(&Digest::from_bytes(*certificate)).is_ok()
+    }
+
+    /// Looked at before a call's message is read. Each call asks for its caller again, and by role.
+    pub(crate) fn check_caller<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if self.ledger.down().is_cancelled() {
+            return Err(Status::unavailable(LogDown.to_string()));
+        }
+        if certificate(request)? == self.operator {
+            return Ok(());
+        }
+        self.partner(request).map(|_| ())
+    }
+
+    /// As [`Broker::partner`], for a call that ends in an entry: so many of those an institution may make.
+    pub(crate) fn recorded_partner<T>(&self, request: &Request<T>) -> Result<Partner, Status> {
+        let partner = self.partner(request)?;
+        self.rates.count(&partner.org)?;
+        Ok(partner)
     }
 
     /// The broker's own operator calls.
@@ -115,30 +152,44 @@ impl Broker {
         ))
     }
 
-    /// Ends a running flow without a release, and records why. Does nothing if it has ended already.
-    pub(crate) async fn abort(&self, flow: FlowId, stage: &str, reason: &str) {
-        let aborted: Result<Recorded<()>, Refusal> = self
+    /// Ends a running flow without a release, and records why. Does nothing if it has ended already: whoever ended it tells
+    /// the watchers, once that is durable.
+    pub(crate) async fn end(&self, actor: &Actor, flow: FlowId, event: impl Into<Event>) -> bool {
+        let ended: Result<Recorded<()>, Refusal> = self
             .ledger
-            .commit(&self.actor, |state, _| {
+            .commit(actor, |state, _| {
                 let running = state.flow(flow).is_some_and(|f| f.stage == Stage::Running);
                 if !running {
                     return Err(Refusal::new("flow_ended", "the flow has ended", "-"));
                 }
-                let event = FlowAborted {
-                    flow,
-                    stage: label(stage),
-                    reason: sentence(reason),
-                };
                 Ok(Decided {
                     events: vec![event.into()],
                     value: (),
                 })
             })
             .await;
-        if aborted.is_ok() {
+        match ended {
+            Ok(_) => {
+                self.flows.end(flow);
+                true
+            }
+            Err(refusal) => {
+                tracing::debug!(%flow, code = refusal.code, "an end was not recorded");
+                false
+            }
+        }
+    }
+
+    /// As [`Broker::end`], for something that failed.
+    pub(crate) async fn abort(&self, flow: FlowId, stage: &str, reason: &str) {
+        let event = FlowAborted {
+            flow,
+            stage: label(stage),
+            reason: sentence(reason),
+        };
+        if self.end(&self.actor, flow, event).await {
             tracing::info!(%flow, stage, reason, "flow aborted");
         }
-        self.flows.end(flow);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What happens between a grant and a release: the relay, the submissions, the join, the release.
 
 pub(crate) mod blobs;
+pub(crate) mod budget;
 pub(crate) mod complete;
 pub(crate) mod join;
 pub(crate) mod registry;

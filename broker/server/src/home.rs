@@ -4,7 +4,7 @@
 //! broker.toml            what the operator may change
 //! keys/  ca log server operator      one file each, 0600
 //! tls/   ca.pem server.pem operator.pem
-//! log/   entries  checkpoint  lock
+//! log/   entries  checkpoint  lock      the lock says that a broker is running
 //! deliveries/            sealed deliveries, one file a flow
 //! ```
 

@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod flow;
 pub mod home;
+mod limits;
 mod log;
 pub mod operator;
 mod refusal;

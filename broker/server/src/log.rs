@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use counterfoil_audit::checkpoint::{Checkpoint, VerifiedCheckpoint};
 use counterfoil_audit::entry::{Actor, Entry, EntryBytes, EntryRandom, Event, ReleaseIntent};
-use counterfoil_audit::entry::{FlowId, Label, Timestamp};
+use counterfoil_audit::entry::{FlowId, Integer, Label, Timestamp};
 use counterfoil_audit::export::WholeWriter;
 use counterfoil_audit::note::SignerKey;
 use counterfoil_audit::receipt::Receipt;
@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     broker: Label,
     checkpoint_file: PathBuf,
     checkpoint: Mutex<Option<VerifiedCheckpoint>>,
+    /// Held as long as the log is open: one broker at a time.
+    _lock: File,
 }
 
 struct Core {
@@ -84,6 +86,28 @@ impl<T> Recorded<T> {
     }
 }
 
+/// A `release.intent` that stands in the log and survives a power cut: what a delivery needs to leave.
+///
+/// A type apart from [`Recorded`], whose value is whatever a command returned.
+/// INVARIANT (recorded-release): only [`Ledger::release`] makes one, by reading the durable entry back.
+#[derive(Debug)]
+pub(crate) struct RecordedRelease {
+    index: Integer,
+    intent: ReleaseIntent,
+}
+
+impl RecordedRelease {
+    /// Index of the entry in the log.
+    pub(crate) fn index(&self) -> Integer {
+        self.index
+    }
+
+    /// What was recorded.
+    pub(crate) fn intent(&self) -> &ReleaseIntent {
+        &self.intent
+    }
+}
+
 impl Ledger {
     /// Decides, appends, folds; returns when the entries are durable.
     ///
@@ -99,6 +123,10 @@ impl Ledger {
     ) -> Result<Recorded<T>, R> {
         let (index, value, pending) = {
             let mut core = self.core();
+            // After a failure state and log may differ: nothing is decided any more.
+            if self.down().is_cancelled() {
+                return Err(LogDown.into());
+            }
             let now = core.last.max(now()?);
             let decided = decide(&core.state, now)?;
             let index = core.tree.size();
@@ -121,14 +149,17 @@ impl Ledger {
     }
 
     /// The recorded release of a flow, if there is one: the same after a restart as right after the append, so that a
-    /// first fetch and a repeated one take the same way.
-    pub(crate) fn release(&self, flow: FlowId) -> Option<Recorded<ReleaseIntent>> {
+    /// first fetch and a repeated one take the same way. Nothing once the log has failed.
+    pub(crate) fn release(&self, flow: FlowId) -> Option<RecordedRelease> {
+        if self.down().is_cancelled() {
+            return None;
+        }
         let index = self.read(|state| state.flow(flow).and_then(|flow| flow.intent_index()))?;
         let entry = self.entry(index).ok()?.parse().ok()?;
         match entry.event() {
-            Event::ReleaseIntent(intent) => Some(Recorded {
-                index,
-                value: (**intent).clone(),
+            Event::ReleaseIntent(intent) => Some(RecordedRelease {
+                index: Integer::new(index).ok()?,
+                intent: (**intent).clone(),
             }),
             _ => None,
         }
@@ -147,8 +178,10 @@ impl Ledger {
     /// Signs the log as far as it is durable. The checkpoint is on disk before anybody gets it: a log that is shorter
     /// than a checkpoint which somebody holds would be a rollback, and is refused at start.
     ///
+    /// Blocks for two flushes of the disk if the log has grown.
+    ///
     /// # Errors
-    /// Writing the checkpoint failed.
+    /// Writing the checkpoint failed. As with the log itself it is not known then what reached the disk: the broker ends.
     pub(crate) fn checkpoint(&self) -> Result<VerifiedCheckpoint, Error> {
         let mut latest = self
             .checkpoint
@@ -166,7 +199,10 @@ impl Ledger {
         write_durably(
             &self.checkpoint_file,
             checkpoint.signed().as_str().as_bytes(),
-        )?;
+        )
+        .inspect_err(|error| {
+            self.fail(error);
+        })?;
         *latest = Some(checkpoint.clone());
         Ok(checkpoint)
     }
@@ -184,15 +220,13 @@ impl Ledger {
         Receipt::new(entry, index, &self.core().tree, checkpoint).map_err(log_error)
     }
 
-    /// Proof that the log of `new` entries begins with the log of `old` entries.
-    ///
-    /// # Errors
-    /// There are not so many entries, or `old` is over `new`.
-    pub(crate) fn consistency(&self, old: u64, new: u64) -> Result<ConsistencyProof, Error> {
+    /// Proof that the log of `new` entries begins with the log of `old` entries. Nothing if there are not so many, or
+    /// `old` is over `new`.
+    pub(crate) fn consistency(&self, old: u64, new: u64) -> Option<ConsistencyProof> {
         if new > self.durable() {
-            return Err(Error::Log(format!("it has fewer than `{new}` entries")));
+            return None;
         }
-        self.core().tree.consistency(old, new).map_err(log_error)
+        self.core().tree.consistency(old, new).ok()
     }
 
     /// The exact bytes of a durable entry.
@@ -240,7 +274,7 @@ impl Ledger {
     }
 
     fn fail(&self, error: &Error) -> LogDown {
-        tracing::error!(%error, "an entry could not be made");
+        tracing::error!(%error, "the log cannot go on");
         self.writer.down().cancel();
         LogDown
     }

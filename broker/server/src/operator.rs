@@ -67,15 +67,24 @@ impl Operator {
     /// # Errors
     /// The directory cannot be read, or nobody answers.
     pub async fn connect(home: &Home) -> Result<Self, OperatorError> {
-        let tls = TlsConnector::from(Arc::new(client_config(home)?));
         // The operator is on the broker's machine: the address it listens on is the one that is surely right.
-        let listen = home.config().listen.clone();
+        Self::connect_at(home, &home.config().listen).await
+    }
+
+    /// As [`Operator::connect`], to an address (`host:port`) other than the configured one: where the configuration says
+    /// port 0, the one of [`crate::serve::Service::address`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn connect_at(home: &Home, address: &str) -> Result<Self, OperatorError> {
+        let tls = TlsConnector::from(Arc::new(client_config(home)?));
+        let listen = address.to_owned();
         let dial = tower::service_fn(move |_: Uri| dial(listen.clone(), tls.clone()));
         let channel = Endpoint::from_static("http://broker.counterfoil.internal")
             .connect_with_connector(dial)
             .await
             .map_err(|error| OperatorError::Unreachable {
-                address: home.config().listen.clone(),
+                address: address.to_owned(),
                 why: root_cause(&error),
                 home: home.path().display().to_string(),
             })?;

@@ -17,6 +17,8 @@ use counterfoil_proto::v1::operator_server::OperatorServer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 use crate::api::agreements::AgreementsService;
@@ -39,6 +41,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const STREAMS_MAX: u32 = 64;
 /// Enough for the metadata that tonic sends, and too little for an attack with headers.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// A request to join, which anybody may send: some 700 bytes, mostly of its certificate request.
+const JOIN_BYTES_MAX: usize = 16 * 1024;
 /// Flow control: four messages of a stream may be under way.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
@@ -102,6 +106,10 @@ impl Service {
             listener,
             acceptor,
             broker.connections.clone(),
+            {
+                let broker = broker.clone();
+                move |certificate: &tls::CertificateSha256| broker.knows(certificate)
+            },
             accepted,
         ));
         let sweeping = tokio::spawn(sweep(broker.clone()));
@@ -120,6 +128,8 @@ impl Service {
         };
         accepting.abort();
         sweeping.abort();
+        // tonic serves each connection in a task of its own, which would go on.
+        broker.connections.cut_all();
         served?;
         if broker.ledger.down().is_cancelled() {
             return Err(Error::Log(
@@ -131,13 +141,21 @@ impl Service {
 }
 
 fn router(broker: &Arc<Broker>) -> tonic::transport::server::Router {
+    // Who calls is looked at before a byte of the message is read; only a join may come from a stranger.
+    let callers = broker.clone();
+    let known = move |request: Request<()>| callers.check_caller(&request).map(|()| request);
     macro_rules! bounded {
         ($server:ident, $service:ident) => {
-            $server::new($service(broker.clone()))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            InterceptedService::new(
+                $server::new($service(broker.clone()))
+                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
+                known.clone(),
+            )
         };
     }
+    let enrolment = EnrolmentServer::new(EnrolmentService(broker.clone()))
+        .max_decoding_message_size(JOIN_BYTES_MAX);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -145,7 +163,7 @@ fn router(broker: &Arc<Broker>) -> tonic::transport::server::Router {
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(STREAM_WINDOW_BYTES * 2)
-        .add_service(bounded!(EnrolmentServer, EnrolmentService))
+        .add_service(enrolment)
         .add_service(bounded!(OperatorServer, OperatorService))
         .add_service(bounded!(DirectoryServer, DirectoryService))
         .add_service(bounded!(AgreementsServer, AgreementsService))
@@ -155,8 +173,17 @@ fn router(broker: &Arc<Broker>) -> tonic::transport::server::Router {
 
 /// The first entry of a new log.
 async fn initialise(broker: &Broker) -> Result<(), Error> {
-    if broker.ledger.read(crate::state::State::initialised) {
-        return Ok(());
+    let vkey = broker
+        .ledger
+        .read(|state| state.vkey().map(ToOwned::to_owned));
+    if let Some(vkey) = vkey {
+        return if vkey == broker.ledger.verifier() {
+            Ok(())
+        } else {
+            Err(Error::Log(format!(
+                "it was begun with the key `{vkey}`, which is not the one in `keys/log.key`: restore that key"
+            )))
+        };
     }
     let event = BrokerInitialised {
         vkey: label(&broker.ledger.verifier()),
@@ -192,6 +219,8 @@ async fn close_interrupted(broker: &Broker) {
                 "the broker was restarted before the release was recorded; nothing left, ask again",
             )
             .await;
+        // Its end is in the log, so whatever was stored for it can never be fetched.
+        broker.deliveries.discard(*flow.as_bytes());
     }
 }
 

@@ -7,7 +7,9 @@ pub(crate) mod agreements;
 pub(crate) mod flows;
 pub(crate) mod partners;
 
-use counterfoil_audit::entry::FlowId;
+use std::collections::HashMap;
+
+use counterfoil_audit::entry::{Digest, FlowId, OrgName};
 use counterfoil_audit::entry::{Entry, Event};
 
 use agreements::Agreements;
@@ -25,13 +27,27 @@ pub(crate) struct State {
     pub(crate) partners: Partners,
     pub(crate) agreements: Agreements,
     pub(crate) flows: Flows,
-    initialised: bool,
+    /// The log's first entry: the key that signs it.
+    vkey: Option<String>,
+    /// Indices of the entries about each institution, oldest first.
+    about: HashMap<OrgName, Vec<u64>>,
 }
 
 impl State {
     /// The log has its first entry.
     pub(crate) fn initialised(&self) -> bool {
-        self.initialised
+        self.vkey.is_some()
+    }
+
+    /// The key that the log was opened with.
+    pub(crate) fn vkey(&self) -> Option<&str> {
+        self.vkey.as_deref()
+    }
+
+    /// Indices of the entries that an institution may see: those about it, its agreements and its flows, and refusals of
+    /// its own attempts, of which the other side does not learn.
+    pub(crate) fn about(&self, org: &OrgName) -> &[u64] {
+        self.about.get(org).map_or(&[], Vec::as_slice)
     }
 
     /// A flow by id.
@@ -41,19 +57,48 @@ impl State {
 
     /// Folds one entry.
     pub(crate) fn apply(&mut self, index: u64, entry: &Entry) -> Result<(), Inconsistent> {
+        self.fold(index, entry)?;
+        for org in self.concerned(entry) {
+            self.about.entry(org).or_default().push(index);
+        }
+        Ok(())
+    }
+
+    /// The institutions that an entry is about.
+    fn concerned(&self, entry: &Entry) -> Vec<OrgName> {
+        let of_agreement = |sha256: &Digest| {
+            let record = self.agreements.get(sha256);
+            let parties = record.into_iter().flat_map(|record| record.parties());
+            parties.filter_map(|name| OrgName::new(name).ok()).collect()
+        };
+        let of_flow = |id| {
+            let grant = self.flow(id).and_then(|flow| flow.grant.as_ref());
+            let parties = grant.map(|g| vec![g.source.org.clone(), g.recipient.org.clone()]);
+            parties.unwrap_or_default()
+        };
         match entry.event() {
-            Event::BrokerInitialised(_) if self.initialised => {
+            Event::InviteIssued(e) => vec![e.org.clone()],
+            Event::PartnerJoined(e) => vec![e.org.clone()],
+            Event::PartnerRevoked(e) => vec![e.org.clone()],
+            Event::AgreementProposed(e) => of_agreement(&e.agreement.sha256),
+            Event::AgreementCountersigned(e) => of_agreement(&e.agreement.sha256),
+            Event::AgreementRevoked(e) => of_agreement(&e.agreement.sha256),
+            Event::AgreementRefused(_) | Event::FlowDenied(_) => vec![entry.actor().org.clone()],
+            event => event.flow().map(of_flow).unwrap_or_default(),
+        }
+    }
+
+    fn fold(&mut self, index: u64, entry: &Entry) -> Result<(), Inconsistent> {
+        match entry.event() {
+            Event::BrokerInitialised(_) if self.initialised() => {
                 Err(Inconsistent("the log was opened twice"))
             }
-            Event::BrokerInitialised(_) => {
-                self.initialised = true;
+            Event::BrokerInitialised(event) => {
+                self.vkey = Some(event.vkey.to_string());
                 Ok(())
             }
-            _ if !self.initialised => Err(Inconsistent("the first entry does not open the log")),
-            Event::InviteIssued(event) => {
-                self.partners.issued(event);
-                Ok(())
-            }
+            _ if !self.initialised() => Err(Inconsistent("the first entry does not open the log")),
+            Event::InviteIssued(event) => self.partners.issued(event),
             Event::PartnerJoined(event) => self.partners.joined(event),
             Event::PartnerRevoked(event) => self.partners.revoked(event),
             Event::AgreementProposed(event) => self.agreements.proposed(event),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::ca::Identity;
@@ -26,9 +26,15 @@ use crate::error::Error;
 /// A peer that has not finished its handshake by then is dropped.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Handshakes at one time; each costs about a millisecond of CPU and some ten KiB.
-const HANDSHAKES_MAX: usize = 64;
+const HANDSHAKES_MAX: usize = 128;
 /// Connections at one time; further ones wait in the listen queue.
 const CONNECTIONS_MAX: usize = 512;
+/// Of one institution. Its agent needs one, each command that a person runs another.
+const CALLER_CONNECTIONS_MAX: usize = 16;
+/// Of all who have no certificate that may call: they can join, or learn that they were revoked, and leave.
+const STRANGER_CONNECTIONS_MAX: usize = 32;
+/// How long such a connection lasts.
+const STRANGER_MAX: Duration = Duration::from_secs(30);
 
 /// SHA-256 of a client certificate (DER): who is calling, as far as TLS knows.
 pub(crate) type CertificateSha256 = [u8; 32];
@@ -37,25 +43,100 @@ pub(crate) type CertificateSha256 = [u8; 32];
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallerCertificate(pub(crate) Option<CertificateSha256>);
 
-/// Connections by certificate, so that revoking one cuts what is open at once.
+/// The open connections: how many whose certificate has, and the means to cut them.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<HashMap<CertificateSha256, CancellationToken>>);
+pub(crate) struct Connections {
+    all: CancellationToken,
+    by_caller: Mutex<HashMap<Option<CertificateSha256>, Caller>>,
+}
+
+/// Connections of one certificate; those without one that may call share one entry.
+#[derive(Debug, Default)]
+struct Caller {
+    open: usize,
+    cut: CancellationToken,
+}
 
 impl Connections {
     /// Cuts every connection of this certificate. The next call on a new one is refused by state.
     pub(crate) fn cut(&self, certificate: &CertificateSha256) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = tokens.remove(certificate) {
-            token.cancel();
+        if let Some(caller) = self.by_caller().get_mut(&Some(*certificate)) {
+            std::mem::take(&mut caller.cut).cancel();
         }
     }
 
-    fn token(&self, certificate: Option<CertificateSha256>) -> CancellationToken {
-        let Some(certificate) = certificate else {
-            return CancellationToken::new();
+    /// Cuts all, for good.
+    pub(crate) fn cut_all(&self) {
+        self.all.cancel();
+    }
+
+    /// Counts a new connection; nothing if its certificate, or all strangers together, have as many as they may.
+    fn admit(self: &Arc<Self>, caller: Option<CertificateSha256>) -> Option<Admission> {
+        let max = if caller.is_some() {
+            CALLER_CONNECTIONS_MAX
+        } else {
+            STRANGER_CONNECTIONS_MAX
         };
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.entry(certificate).or_default().clone()
+        let mut by_caller = self.by_caller();
+        let entry = by_caller.entry(caller).or_default();
+        if entry.open >= max {
+            return None;
+        }
+        entry.open += 1;
+        let cut = entry.cut.clone();
+        Some(Admission {
+            connections: self.clone(),
+            caller,
+            cut,
+        })
+    }
+
+    fn by_caller(&self) -> MutexGuard<'_, HashMap<Option<CertificateSha256>, Caller>> {
+        self.by_caller
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One counted connection.
+#[derive(Debug)]
+struct Admission {
+    connections: Arc<Connections>,
+    caller: Option<CertificateSha256>,
+    cut: CancellationToken,
+}
+
+impl Admission {
+    /// Ends when the connection must: its certificate is revoked, the broker stops, or a stranger's time is over.
+    fn over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (cut, all) = (self.cut.clone(), self.connections.all.clone());
+        let stranger = self.caller.is_none();
+        async move {
+            let time = async {
+                if stranger {
+                    tokio::time::sleep(STRANGER_MAX).await;
+                } else {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                () = cut.cancelled() => {}
+                () = all.cancelled() => {}
+                () = time => {}
+            }
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut by_caller = self.connections.by_caller();
+        if let Some(caller) = by_caller.get_mut(&self.caller) {
+            caller.open -= 1;
+            if caller.open == 0 {
+                by_caller.remove(&self.caller);
+            }
+        }
     }
 }
 
@@ -81,6 +162,8 @@ pub(crate) fn acceptor(server: &Identity, ca_pem: &str) -> Result<TlsAcceptor, E
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    // Every connection shows its certificate anew: a resumed one would pass with a certificate that has ended.
+    config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -88,11 +171,12 @@ fn certificate(pem: &str) -> Result<CertificateDer<'static>, Error> {
     CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| Error::Tls(e.to_string()))
 }
 
-/// Accepts connections until the receiver is dropped.
+/// Accepts connections until the receiver is dropped. `knows` says which certificates may call.
 pub(crate) async fn accept(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     connections: Arc<Connections>,
+    knows: impl Fn(&CertificateSha256) -> bool + Clone + Send + 'static,
     accepted: mpsc::Sender<io::Result<Connection>>,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -116,17 +200,23 @@ pub(crate) async fn accept(
                 }
             },
         };
-        let (acceptor, connections, accepted) =
-            (acceptor.clone(), connections.clone(), accepted.clone());
+        let (acceptor, connections, knows, accepted) = (
+            acceptor.clone(),
+            connections.clone(),
+            knows.clone(),
+            accepted.clone(),
+        );
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             let shaken = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await;
             drop(handshake);
             match shaken {
-                Ok(Ok(tls)) => {
-                    let connection = Connection::new(tls, &connections, slot);
-                    let _ = accepted.send(Ok(connection)).await;
-                }
+                Ok(Ok(tls)) => match Connection::new(tls, &connections, &knows, slot) {
+                    Some(connection) => {
+                        let _ = accepted.send(Ok(connection)).await;
+                    }
+                    None => tracing::info!("a caller has as many connections as it may"),
+                },
                 Ok(Err(error)) => tracing::info!(%error, "a handshake failed"),
                 Err(_) => tracing::info!("a handshake took too long"),
             }
@@ -138,28 +228,43 @@ pub(crate) async fn accept(
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     certificate: Option<CertificateSha256>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    _slot: tokio::sync::OwnedSemaphorePermit,
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_over: bool,
+    _admission: Admission,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
+    /// A certificate that may not call (revoked, replaced) gets no more than none: enough to be told so.
     fn new(
         stream: TlsStream<TcpStream>,
-        connections: &Connections,
-        slot: tokio::sync::OwnedSemaphorePermit,
-    ) -> Self {
+        connections: &Arc<Connections>,
+        knows: &impl Fn(&CertificateSha256) -> bool,
+        slot: OwnedSemaphorePermit,
+    ) -> Option<Self> {
         let certificate = stream
             .get_ref()
             .1
             .peer_certificates()
             .and_then(|chain| chain.first())
             .map(|leaf| Sha256::digest(leaf).into());
-        Self {
-            cut: Box::pin(connections.token(certificate).cancelled_owned()),
+        let admission = connections.admit(certificate.filter(knows))?;
+        Some(Self {
+            over: Box::pin(admission.over()),
+            is_over: false,
             stream,
             certificate,
+            _admission: admission,
             _slot: slot,
+        })
+    }
+
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.is_over = self.is_over || self.over.as_mut().poll(cx).is_ready();
+        if self.is_over {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
+        Ok(())
     }
 }
 
@@ -177,9 +282,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
+        self.check(cx)?;
         let filled = buf.filled().len();
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
         // An agent that is killed does not say goodbye in TLS; to HTTP/2 that is an ordinary end.
@@ -200,10 +303,12 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

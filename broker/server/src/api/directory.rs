@@ -25,8 +25,7 @@ impl Directory for DirectoryService {
             Ok(()) => "operator".to_owned(),
             Err(_) => self.0.partner(&request)?.org.to_string(),
         };
-        let time = Timestamp::from_time(OffsetDateTime::now_utc())
-            .map_err(|e| Status::internal(e.to_string()))?;
+        let time = Timestamp::from_time(OffsetDateTime::now_utc()).map_err(super::failed)?;
         Ok(Response::new(StatusReply {
             broker: self.0.home.config().name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 
-use super::{internal, refused, wire};
+use super::{internal, refused, to_its_end, wire};
 use crate::broker::Broker;
 use crate::decide::partners::{self, Joining};
 
@@ -47,7 +47,11 @@ impl Enrolment for EnrolmentService {
         let issued = broker
             .authority
             .issue_client(org.as_str(), &request.certificate_request, now)
-            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+            .map_err(|_| {
+                Status::invalid_argument(
+                    "the certificate request is not PKCS#10 in PEM with a valid signature",
+                )
+            })?;
         let joining = Joining {
             invite: request.invite_id,
             secret_sha256,
@@ -61,14 +65,19 @@ impl Enrolment for EnrolmentService {
             user: None,
             cert_sha256: None,
         };
-        let joined = broker
-            .ledger
-            .commit(&actor, |state, now| partners::join(state, now, &joining))
-            .await
-            .map_err(refused)?;
-        if let Some(replaced) = joined.value() {
-            broker.connections.cut(replaced.as_bytes());
-        }
+        let joined = broker.clone();
+        to_its_end(async move {
+            let joining = joined
+                .ledger
+                .commit(&actor, |state, now| partners::join(state, now, &joining))
+                .await
+                .map_err(refused)?;
+            if let Some(replaced) = joining.value() {
+                joined.connections.cut(replaced.as_bytes());
+            }
+            Ok(())
+        })
+        .await?;
         Ok(Response::new(JoinReply {
             org: org.to_string(),
             certificate: issued.certificate,

@@ -1,10 +1,10 @@
 //! Following a flow, and fetching what it released.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use counterfoil_audit::entry::FlowId;
-use counterfoil_audit::entry::Integer;
-use counterfoil_audit::entry::{Decision, DeliveryAcknowledged, Outcome, ReleaseOutcome};
+use counterfoil_audit::entry::{Decision, DeliveryAcknowledged, Outcome};
 use counterfoil_proto::v1::delivery_chunk::Part;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::{
@@ -14,13 +14,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{STREAM_CHUNKS, digest, flow_id, internal, refused};
+use super::{STREAM_CHUNKS, digest, failed, flow_id, off_thread, refused};
 use crate::broker::{Broker, Partner};
-use crate::flow::release::{Released, record_outcome};
-use crate::log::Decided;
+use crate::flow::release::{Released, Unsent, may_leave, outcome, record_outcome};
+use crate::log::{Decided, RecordedRelease};
 use crate::refusal::Refusal;
-use crate::state::agreements::Status as AgreementStatus;
 use crate::state::flows::Stage;
+
+/// How long a reader may take to make room for the reason why its stream ends.
+const REASON_MAX: Duration = Duration::from_secs(10);
 
 /// What a fetch returns.
 pub(crate) type DeliveryStream = ReceiverStream<Result<DeliveryChunk, Status>>;
@@ -38,7 +40,8 @@ pub(crate) fn watch(
     let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
     let broker = broker.clone();
     tokio::spawn(async move {
-        if let Some(mut stage) = broker.flows.get(flow).map(|running| running.watch()) {
+        if let Some(running) = broker.flows.get(flow) {
+            let mut stage = running.watch();
             loop {
                 let now = *stage.borrow_and_update();
                 let status = FlowStatus {
@@ -52,12 +55,13 @@ pub(crate) fn watch(
                 if ended {
                     return;
                 }
-                let closed = tokio::select! {
-                    changed = stage.changed() => changed.is_err(),
+                tokio::select! {
+                    // First: what has ended tells no further stage.
+                    biased;
+                    () = running.ended().cancelled() => break,
                     () = sender.closed() => return,
-                };
-                if closed {
-                    break;
+                    // Never an error: `running` holds the other end.
+                    _ = stage.changed() => {}
                 }
             }
         }
@@ -113,60 +117,73 @@ fn denial(decision: &Decision, entry: u64) -> Denial {
 }
 
 /// Sends the receipt, and to the recipient the sealed delivery. May be repeated: the same bytes go out again.
-pub(crate) fn fetch(
+pub(crate) async fn fetch(
     broker: &Arc<Broker>,
     request: Request<FlowRef>,
 ) -> Result<Response<DeliveryStream>, Status> {
     let partner = broker.partner(&request)?;
     let flow = flow_id(&request.into_inner().flow)?;
     let is_recipient = check_party(broker, &partner, flow)?;
-    let recorded = broker.ledger.release(flow).ok_or_else(|| {
+    let reader = broker.readers.add(&partner.org)?;
+    let recorded = recorded(broker, flow).await?;
+    let leaves = broker
+        .ledger
+        .read(|state| may_leave(state, recorded.intent()));
+    if is_recipient && !leaves {
+        let (broker, withdrawn) = (broker.clone(), outcome(&recorded, Outcome::Withdrawn));
+        tokio::spawn(async move { record_outcome(&broker, withdrawn).await });
+        return Err(Status::failed_precondition(
+            "the agreement or a party of it was revoked before the delivery was fetched: it is withdrawn",
+        ));
+    }
+    let opening = broker.clone();
+    let (receipt, released) = off_thread(move || {
+        let checkpoint = opening.ledger.checkpoint()?;
+        let index = recorded.index().value();
+        let receipt = opening.ledger.receipt(index, &checkpoint)?;
+        let released = is_recipient.then(|| Released::open(recorded, &opening.deliveries));
+        Ok((receipt.to_string(), released.transpose()?))
+    })
+    .await?;
+    let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
+    let broker = broker.clone();
+    tokio::spawn(async move {
+        let first = DeliveryChunk {
+            part: Some(Part::Receipt(receipt)),
+        };
+        if sender.send(Ok(first)).await.is_ok()
+            && let Some(released) = released
+        {
+            send(&broker, released, &sender).await;
+        }
+        drop(reader);
+    });
+    Ok(Response::new(ReceiverStream::new(receiver)))
+}
+
+async fn recorded(broker: &Arc<Broker>, flow: FlowId) -> Result<RecordedRelease, Status> {
+    let broker = broker.clone();
+    let recorded = off_thread(move || Ok(broker.ledger.release(flow))).await?;
+    recorded.ok_or_else(|| {
         Status::not_found(
             "nothing was released in this flow: see how it ended with `counterfoil audit show`",
         )
-    })?;
-    let stands = broker.ledger.read(|state| {
-        let agreement = state.agreements.get(&recorded.value().agreement.sha256);
-        agreement.is_some_and(|record| record.status != AgreementStatus::Revoked)
-    });
-    if is_recipient && !stands {
-        let intent = Integer::new(recorded.index()).map_err(|e| Status::internal(e.to_string()))?;
-        let outcome = ReleaseOutcome {
-            flow,
-            intent,
-            outcome: Outcome::Withdrawn,
-        };
-        let broker = broker.clone();
-        tokio::spawn(async move { record_outcome(&broker, outcome).await });
-        return Err(Status::failed_precondition(
-            "the agreement was revoked before the delivery was fetched: it is withdrawn",
-        ));
-    }
-    let receipt = broker
-        .ledger
-        .checkpoint()
-        .and_then(|checkpoint| broker.ledger.receipt(recorded.index(), &checkpoint))
-        .map_err(internal)?;
-    let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
-    let broker = broker.clone();
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || {
-        let first = DeliveryChunk {
-            part: Some(Part::Receipt(receipt.to_string())),
-        };
-        if sender.blocking_send(Ok(first)).is_err() || !is_recipient {
-            return;
-        }
-        match Released::open(recorded, &broker.deliveries)
-            .and_then(|released| released.send(&sender))
-        {
-            Ok(outcome) => runtime.block_on(record_outcome(&broker, outcome)),
-            Err(error) => {
-                let _ = sender.blocking_send(Err(internal(error)));
-            }
-        }
-    });
-    Ok(Response::new(ReceiverStream::new(receiver)))
+    })
+}
+
+async fn send(
+    broker: &Broker,
+    released: Released,
+    to: &mpsc::Sender<Result<DeliveryChunk, Status>>,
+) {
+    let status = match released.send(broker, to).await {
+        Ok(outcome) => return record_outcome(broker, outcome).await,
+        // Nobody is there to be told.
+        Err(Unsent::RecipientLeft) => return,
+        Err(error @ Unsent::Withdrawn) => Status::failed_precondition(error.to_string()),
+        Err(error @ Unsent::Read(_)) => failed(error),
+    };
+    let _ = to.send_timeout(Err(status), REASON_MAX).await;
 }
 
 /// The recipient says which bytes it opened.
@@ -174,7 +191,7 @@ pub(crate) async fn acknowledge(
     broker: &Arc<Broker>,
     request: Request<AcknowledgeRequest>,
 ) -> Result<Response<AcknowledgeReply>, Status> {
-    let partner = broker.partner(&request)?;
+    let partner = broker.recorded_partner(&request)?;
     let request = request.into_inner();
     let flow = flow_id(&request.flow)?;
     let sha256 = digest(&request.sha256)?;
@@ -183,8 +200,7 @@ pub(crate) async fn acknowledge(
             "the recipient acknowledges a delivery",
         ));
     }
-    let released = broker.ledger.release(flow);
-    if released.is_none_or(|released| released.value().result.sha256 != sha256) {
+    if recorded(broker, flow).await?.intent().result.sha256 != sha256 {
         return Err(Status::failed_precondition(
             "this is not what was released in the flow",
         ));

@@ -12,11 +12,9 @@ use counterfoil_psi::Role;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{fetch, flow_id, refused, request, submit};
+use super::{fetch, flow_id, request, submit, to_its_end};
 use crate::broker::Broker;
-use crate::log::Decided;
-use crate::refusal::{Refusal, label, sentence};
-use crate::state::flows::Stage;
+use crate::refusal::{label, sentence};
 
 /// Flows.
 pub(crate) struct FlowsService(pub(crate) Arc<Broker>);
@@ -42,8 +40,8 @@ impl Flows for FlowsService {
         &self,
         request: Request<DeclineRequest>,
     ) -> Result<Response<DeclineReply>, Status> {
-        let broker = &self.0;
-        let partner = broker.partner(&request)?;
+        let broker = self.0.clone();
+        let partner = broker.recorded_partner(&request)?;
         let request = request.into_inner();
         let flow = flow_id(&request.flow)?;
         let role = broker
@@ -60,30 +58,19 @@ impl Flows for FlowsService {
             field: Some(label(&request.field)).filter(|_| !request.field.is_empty()),
             advice: sentence(&format!("{}; {}", request.message, request.would_pass)),
         };
-        broker
-            .ledger
-            .commit(&partner.actor(), |state, _| {
-                if state.flow(flow).is_none_or(|f| f.stage != Stage::Running) {
-                    return Err(Refusal::new(
-                        "flow_ended",
-                        "the flow has ended",
-                        "nothing needs to be done",
-                    ));
-                }
-                let event = FlowDeclined {
-                    flow,
-                    org: partner.org.clone(),
-                    decision,
-                };
-                Ok(Decided {
-                    events: vec![event.into()],
-                    value: (),
-                })
-            })
-            .await
-            .map_err(refused)?;
-        broker.flows.end(flow);
-        Ok(Response::new(DeclineReply {}))
+        let event = FlowDeclined {
+            flow,
+            org: partner.org.clone(),
+            decision,
+        };
+        let declined =
+            to_its_end(async move { Ok(broker.end(&partner.actor(), flow, event).await) }).await?;
+        if declined {
+            return Ok(Response::new(DeclineReply {}));
+        }
+        Err(Status::failed_precondition(
+            "the flow has ended; nothing needs to be done",
+        ))
     }
 
     type RelayStream = submit::RelayStream;
@@ -124,7 +111,7 @@ impl Flows for FlowsService {
         &self,
         request: Request<FlowRef>,
     ) -> Result<Response<Self::FetchStream>, Status> {
-        fetch::fetch(&self.0, request)
+        fetch::fetch(&self.0, request).await
     }
 
     async fn acknowledge(

@@ -1,8 +1,8 @@
 //! The log, as far as a partner may see it: checkpoints and proofs for everybody, entries for those they concern.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use counterfoil_audit::entry::{Entry, Event};
 use counterfoil_audit::entry::{FlowId, OrgName};
 use counterfoil_proto::v1::log_server::Log;
 use counterfoil_proto::v1::{
@@ -13,9 +13,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{STREAM_CHUNKS, flow_id, internal};
+use super::{STREAM_CHUNKS, flow_id, off_thread};
 use crate::broker::Broker;
-use crate::error::Error;
+
+/// A reader that takes no receipt for so long is left.
+const READER_MAX: Duration = Duration::from_secs(120);
+/// Receipts that are made ahead of a reader: at most some megabytes.
+const RECEIPTS_AT_ONCE: usize = 16;
 
 /// Log.
 pub(crate) struct LogService(pub(crate) Arc<Broker>);
@@ -29,7 +33,8 @@ impl Log for LogService {
         if self.0.require_operator(&request).is_err() {
             self.0.partner(&request)?;
         }
-        let checkpoint = self.0.ledger.checkpoint().map_err(internal)?;
+        let broker = self.0.clone();
+        let checkpoint = off_thread(move || broker.ledger.checkpoint()).await?;
         Ok(Response::new(CheckpointReply {
             note: checkpoint.signed().as_str().to_owned(),
         }))
@@ -45,7 +50,11 @@ impl Log for LogService {
             .0
             .ledger
             .consistency(old_size, new_size)
-            .map_err(|e| Status::out_of_range(e.to_string()))?;
+            .ok_or_else(|| {
+                Status::out_of_range(
+                    "the log has not so many entries, or the old size is over the new",
+                )
+            })?;
         let hashes = proof
             .hashes()
             .iter()
@@ -61,6 +70,7 @@ impl Log for LogService {
         request: Request<ReceiptsRequest>,
     ) -> Result<Response<Self::ReceiptsStream>, Status> {
         let org = self.0.partner(&request)?.org;
+        let reader = self.0.readers.add(&org)?;
         let bytes = request.into_inner().flow;
         let flow = if bytes.is_empty() {
             None
@@ -69,62 +79,59 @@ impl Log for LogService {
         };
         let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
         let broker = self.0.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_receipts(&broker, &org, flow, &sender) {
-                let _ = sender.blocking_send(Err(internal(error)));
+        tokio::spawn(async move {
+            if let Err(status) = send_receipts(&broker, &org, flow, &sender).await {
+                let _ = sender.send_timeout(Err(status), READER_MAX).await;
             }
+            drop(reader);
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
 
-fn send_receipts(
-    broker: &Broker,
+async fn send_receipts(
+    broker: &Arc<Broker>,
     org: &OrgName,
     flow: Option<FlowId>,
     to: &mpsc::Sender<Result<Receipt, Status>>,
-) -> Result<(), Error> {
+) -> Result<(), Status> {
     // One checkpoint for all, so that whoever gets them can put them together.
-    let checkpoint = broker.ledger.checkpoint()?;
-    for index in 0..checkpoint.size() {
-        let entry = broker.ledger.entry(index)?;
-        let entry = entry.parse().map_err(|e| Error::Log(e.to_string()))?;
-        let wanted = flow.is_none() || entry.event().flow() == flow;
-        if !wanted || !concerns(broker, &entry, org) {
-            continue;
-        }
-        let text = broker.ledger.receipt(index, &checkpoint)?.to_string();
-        if to.blocking_send(Ok(Receipt { text })).is_err() {
-            // The caller left.
-            return Ok(());
+    let signing = broker.clone();
+    let checkpoint = Arc::new(off_thread(move || signing.ledger.checkpoint()).await?);
+    let indices = indices(broker, org, flow);
+    for piece in indices.chunks(RECEIPTS_AT_ONCE) {
+        let (broker, checkpoint, piece) = (broker.clone(), checkpoint.clone(), piece.to_vec());
+        let made = off_thread(move || {
+            piece
+                .into_iter()
+                .filter(|index| *index < checkpoint.size())
+                .map(|index| broker.ledger.receipt(index, &checkpoint))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        for receipt in made.await? {
+            let text = receipt.to_string();
+            if to
+                .send_timeout(Ok(Receipt { text }), READER_MAX)
+                .await
+                .is_err()
+            {
+                // The caller left, or takes nothing.
+                return Ok(());
+            }
         }
     }
     Ok(())
 }
 
-/// Whether an entry is about this institution.
-fn concerns(broker: &Broker, entry: &Entry, org: &OrgName) -> bool {
-    let of_agreement = |sha256| {
-        broker.ledger.read(|state| {
-            let record = state.agreements.get(sha256);
-            record.is_some_and(|record| record.concerns(org))
-        })
-    };
-    let of_flow = |flow| {
-        broker.ledger.read(|state| {
-            let grant = state.flow(flow).and_then(|flow| flow.grant.as_ref());
-            grant.is_some_and(|grant| grant.source.org == *org || grant.recipient.org == *org)
-        })
-    };
-    match entry.event() {
-        Event::InviteIssued(e) => e.org == *org,
-        Event::PartnerJoined(e) => e.org == *org,
-        Event::PartnerRevoked(e) => e.org == *org,
-        Event::AgreementProposed(e) => of_agreement(&e.agreement.sha256),
-        Event::AgreementCountersigned(e) => of_agreement(&e.agreement.sha256),
-        Event::AgreementRevoked(e) => of_agreement(&e.agreement.sha256),
-        // A refusal is between the broker and whom it refused: the other side does not learn of attempts.
-        Event::AgreementRefused(_) | Event::FlowDenied(_) => entry.actor().org == *org,
-        event => event.flow().is_some_and(of_flow),
-    }
+/// Indices of the entries that an institution may see; of one flow, those of them that are about the flow.
+fn indices(broker: &Broker, org: &OrgName, flow: Option<FlowId>) -> Vec<u64> {
+    broker.ledger.read(|state| {
+        let own = state.about(org);
+        let Some(flow) = flow else {
+            return own.to_vec();
+        };
+        let of_flow = state.flow(flow).map_or(&[][..], |flow| &flow.entries);
+        let both = of_flow.iter().filter(|i| own.binary_search(i).is_ok());
+        both.copied().collect()
+    })
 }

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{STREAM_CHUNKS, internal, org, refused};
+use super::{STREAM_CHUNKS, internal, org, refused, to_its_end};
 use crate::broker::Broker;
 use crate::decide::partners::{self, Invitation};
 use crate::error::Error;
@@ -65,30 +65,9 @@ impl Operator for OperatorService {
         &self,
         request: Request<RevokePartnerRequest>,
     ) -> Result<Response<RevokePartnerReply>, Status> {
-        let broker = &self.0;
+        let broker = self.0.clone();
         broker.require_operator(&request)?;
-        let request = request.into_inner();
-        let name = org(&request.org)?;
-        let revoked = broker
-            .ledger
-            .commit(&broker.operator_actor(), |state, _| {
-                partners::revoke(state, &name, &request.reason)
-            })
-            .await
-            .map_err(refused)?;
-        broker.connections.cut(revoked.value().as_bytes());
-        broker.flows.stop_listening(&name);
-        let running = broker
-            .flows
-            .matching(|grant| grant.source.org == name || grant.recipient.org == name);
-        for flow in running {
-            broker
-                .abort(flow, "revoked", "a party of the flow was revoked")
-                .await;
-        }
-        Ok(Response::new(RevokePartnerReply {
-            entry: revoked.index(),
-        }))
+        to_its_end(async move { revoke(&broker, request.into_inner()).await }).await
     }
 
     type ExportStream = ReceiverStream<Result<ExportChunk, Status>>;
@@ -108,6 +87,33 @@ impl Operator for OperatorService {
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+async fn revoke(
+    broker: &Broker,
+    request: RevokePartnerRequest,
+) -> Result<Response<RevokePartnerReply>, Status> {
+    let name = org(&request.org)?;
+    let revoked = broker
+        .ledger
+        .commit(&broker.operator_actor(), |state, _| {
+            partners::revoke(state, &name, &request.reason)
+        })
+        .await
+        .map_err(refused)?;
+    broker.connections.cut(revoked.value().as_bytes());
+    broker.flows.stop_listening(&name);
+    let running = broker
+        .flows
+        .matching(|grant| grant.source.org == name || grant.recipient.org == name);
+    for flow in running {
+        broker
+            .abort(flow, "revoked", "a party of the flow was revoked")
+            .await;
+    }
+    Ok(Response::new(RevokePartnerReply {
+        entry: revoked.index(),
+    }))
 }
 
 /// Sends what is written to it in pieces of [`CHUNK_BYTES`].

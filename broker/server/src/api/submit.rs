@@ -1,22 +1,29 @@
 //! Relay and submissions: the streams of a running flow.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use counterfoil_proto::WireError;
+use counterfoil_proto::limits::ROWS_MAX;
 use counterfoil_proto::payload::Layout;
 use counterfoil_proto::v1::{
     KeysChunk, RelayFrame, RowsChunk, SubmitReply, keys_chunk, relay_frame, rows_chunk,
 };
 use counterfoil_psi::Role;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{STREAM_CHUNKS, flow_id, wire};
+use super::{flow_id, to_its_end, wire};
 use crate::broker::{Broker, Partner};
 use crate::flow::complete;
 use crate::flow::registry::Running;
 use crate::flow::relay::{RelayError, RelaySender};
 use crate::flow::submission::Submission;
+
+/// Frames that wait for a slow reader, beside those in the relay itself.
+const FRAMES: usize = 4;
 
 /// What a relay call returns.
 pub(crate) type RelayStream = ReceiverStream<Result<RelayFrame, Status>>;
@@ -39,53 +46,80 @@ pub(crate) async fn relay(
         .open_relay(role)
         .ok_or_else(|| Status::already_exists("this side of the flow's relay was opened before: a flow is matched once, ask for a new one"))?;
     let (to_other, from_other) = end.split();
-    let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
-    tokio::spawn(outbound(from_other, sender));
+    let (sender, receiver) = mpsc::channel(FRAMES);
+    tokio::spawn(outbound(running.clone(), from_other, sender));
     tokio::spawn(forward(broker.clone(), running, role, inbound, to_other));
     Ok(Response::new(ReceiverStream::new(receiver)))
 }
 
-/// Hands the other side's frames to this one.
+/// Hands the other side's frames to this one, until either leaves or the flow ends.
 async fn outbound(
+    running: Arc<Running>,
     mut from_other: mpsc::Receiver<Vec<u8>>,
     sender: mpsc::Sender<Result<RelayFrame, Status>>,
 ) {
-    while let Some(noise) = from_other.recv().await {
-        let frame = RelayFrame {
-            frame: Some(relay_frame::Frame::Noise(noise)),
-        };
-        if sender.send(Ok(frame)).await.is_err() {
-            return;
+    let pass_on = async {
+        while let Some(noise) = from_other.recv().await {
+            let frame = RelayFrame {
+                frame: Some(relay_frame::Frame::Noise(noise)),
+            };
+            if sender.send(Ok(frame)).await.is_err() {
+                return;
+            }
         }
+    };
+    tokio::select! {
+        () = running.ended().cancelled() => {}
+        () = pass_on => {}
     }
 }
 
-/// Passes one side's frames on until it closes. A connection that breaks ends the flow, because what was under way is lost.
+/// Passes one side's frames on until it closes. A connection that breaks ends the flow, because what was under way is lost,
+/// unless that side's submission is in already.
 async fn forward(
     broker: Arc<Broker>,
     running: Arc<Running>,
     role: Role,
+    inbound: Streaming<RelayFrame>,
+    to_other: RelaySender,
+) {
+    let broken = tokio::select! {
+        () = running.ended().cancelled() => return,
+        broken = pass_on(&running, role, inbound, to_other) => broken,
+    };
+    if let Err(reason) = broken {
+        broker.abort(running.grant.flow, "matching", &reason).await;
+    }
+}
+
+async fn pass_on(
+    running: &Running,
+    role: Role,
     mut inbound: Streaming<RelayFrame>,
     mut to_other: RelaySender,
-) {
-    let reason = loop {
+) -> Result<(), String> {
+    loop {
         let noise = match inbound.message().await {
             Ok(Some(RelayFrame {
                 frame: Some(relay_frame::Frame::Noise(noise)),
             })) => noise,
-            Ok(None) => return,
-            Ok(Some(_)) => break format!("the {role}'s agent broke the relay's rules"),
-            Err(_) => break format!("the connection to the {role}'s agent was lost"),
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) => return Err(format!("the {role}'s agent broke the relay's rules")),
+            Err(_) if running.has_submitted(role) => return Ok(()),
+            Err(_) => return Err(format!("the connection to the {role}'s agent was lost")),
         };
         running.touch();
         match to_other.send(noise).await {
             Ok(()) => {}
             // The other side says why, or its connection broke and its own task ends the flow.
-            Err(RelayError::OtherSideLeft) => return,
-            Err(error) => break format!("the {role}'s agent broke the relay's rules: {error}"),
+            Err(RelayError::OtherSideLeft) => return Ok(()),
+            Err(error) => {
+                return Err(format!(
+                    "the {role}'s agent broke the relay's rules: {error}"
+                ));
+            }
         }
-    };
-    broker.abort(running.grant.flow, "matching", &reason).await;
+    }
 }
 
 /// Takes the owner's sealed rows.
@@ -102,31 +136,26 @@ pub(crate) async fn rows(
         return Err(Status::invalid_argument("the first message is the header"));
     };
     let running = reserved(broker, &partner, &header.flow, Role::Owner)?;
-    let flow = running.grant.flow;
-    let layout = match check_columns(&running, &header.columns) {
-        Ok(layout) => layout,
-        Err(status) => {
-            // Declared before a row is joined: a column outside the agreement stops the flow here.
-            broker.abort(flow, "columns", status.message()).await;
-            return Err(status);
-        }
-    };
-    let received = async {
-        let count_max = counterfoil_proto::limits::ROWS_MAX;
-        let mut rows =
-            Submission::rows(&header.session, header.count, count_max, layout).map_err(wire)?;
-        while let Some(chunk) = inbound.message().await? {
-            let Some(rows_chunk::Part::Rows(piece)) = chunk.part else {
-                return Err(Status::invalid_argument("after the header come rows"));
-            };
-            running.touch();
-            rows.push(&piece).map_err(wire)?;
-        }
-        rows.check_complete().map_err(wire)?;
-        Ok(rows)
-    };
-    let received = received.await;
-    submitted(broker, &running, Role::Owner, received).await
+    let broker = broker.clone();
+    to_its_end(async move {
+        let layout = match check_columns(&running, &header.columns) {
+            Ok(layout) => layout,
+            Err(status) => {
+                // Declared before a row is joined: a column outside the agreement stops the flow here.
+                let flow = running.grant.flow;
+                broker.abort(flow, "columns", status.message()).await;
+                return Err(status);
+            }
+        };
+        let rows = Submission::rows(&header.session, header.count, ROWS_MAX, layout);
+        let pieces = inbound.map(|chunk| match chunk?.part {
+            Some(rows_chunk::Part::Rows(piece)) => Ok(piece),
+            _ => Err(Status::invalid_argument("after the header come rows")),
+        });
+        let received = receive(&broker, &running, &partner, rows, pieces).await;
+        submitted(&broker, &running, Role::Owner, received).await
+    })
+    .await
 }
 
 /// Takes the recipient's row keys.
@@ -143,22 +172,55 @@ pub(crate) async fn keys(
         return Err(Status::invalid_argument("the first message is the header"));
     };
     let running = reserved(broker, &partner, &header.flow, Role::Recipient)?;
-    let received = async {
+    let broker = broker.clone();
+    to_its_end(async move {
         // The recipient is held to the size that it declared, signed, and was granted.
         let count_max = u64::from(running.request.body().set_size);
-        let mut keys = Submission::keys(&header.session, header.count, count_max).map_err(wire)?;
-        while let Some(chunk) = inbound.message().await? {
-            let Some(keys_chunk::Part::Keys(piece)) = chunk.part else {
-                return Err(Status::invalid_argument("after the header come keys"));
-            };
-            running.touch();
-            keys.push(&piece).map_err(wire)?;
-        }
-        keys.check_complete().map_err(wire)?;
-        Ok(keys)
-    };
-    let received = received.await;
-    submitted(broker, &running, Role::Recipient, received).await
+        let keys = Submission::keys(&header.session, header.count, count_max);
+        let pieces = inbound.map(|chunk| match chunk?.part {
+            Some(keys_chunk::Part::Keys(piece)) => Ok(piece),
+            _ => Err(Status::invalid_argument("after the header come keys")),
+        });
+        let received = receive(&broker, &running, &partner, keys, pieces).await;
+        submitted(&broker, &running, Role::Recipient, received).await
+    })
+    .await
+}
+
+/// Takes the pieces of a submission, as many bytes as its header declared and its institution may have in memory.
+async fn receive(
+    broker: &Broker,
+    running: &Running,
+    partner: &Partner,
+    declared: Result<Submission, WireError>,
+    pieces: impl Stream<Item = Result<Vec<u8>, Status>>,
+) -> Result<Submission, Status> {
+    let mut submission = declared.map_err(wire)?;
+    let budget = &broker.flows.budget;
+    let share = budget
+        .take(&partner.org, submission.bytes_expected())
+        .ok_or_else(|| {
+            Status::resource_exhausted(
+                "the broker holds as many rows in memory as it may: ask again when other flows have ended",
+            )
+        })?;
+    submission.keep(share);
+    let mut pieces = pin!(pieces);
+    loop {
+        let piece = tokio::select! {
+            () = running.ended().cancelled() => return Err(over()),
+            piece = pieces.next() => piece,
+        };
+        let Some(piece) = piece else { break };
+        running.touch();
+        submission.push(&piece?).map_err(wire)?;
+    }
+    submission.check_complete().map_err(wire)?;
+    Ok(submission)
+}
+
+fn over() -> Status {
+    Status::aborted("the flow has ended: watch it to see why")
 }
 
 async fn submitted(
@@ -175,12 +237,22 @@ async fn submitted(
             Ok(Response::new(SubmitReply {}))
         }
         Err(status) => {
-            let reason = format!("the {role}'s submission failed: {}", status.message());
+            let flow = running.grant.flow;
             broker
-                .abort(running.grant.flow, "submitting", &reason)
+                .abort(flow, "submitting", &why_broken(role, &status))
                 .await;
             Err(status)
         }
+    }
+}
+
+/// Our own words of what was wrong; of a connection that broke, only that.
+fn why_broken(role: Role, status: &Status) -> String {
+    match status.code() {
+        Code::InvalidArgument | Code::ResourceExhausted => {
+            format!("the {role}'s submission was refused: {}", status.message())
+        }
+        _ => format!("the connection to the {role}'s agent was lost while it submitted"),
     }
 }
 

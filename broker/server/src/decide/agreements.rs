@@ -82,7 +82,7 @@ fn check_proposal(
             "version",
             "version_taken",
             format!("version {} of `{}` stands already", latest, agreement.id()),
-            format!("set `version = {}`", latest + 1),
+            format!("set `version = {}`", latest.saturating_add(1)),
         ));
     }
     let signed: InstitutionSignature = parse("signature", signature)?;
@@ -91,7 +91,7 @@ fn check_proposal(
 }
 
 /// A party must have joined with the keys that the agreement pins.
-fn check_party(state: &State, field: &str, party: &PartyKeys) -> Result<(), Refusal> {
+pub(super) fn check_party(state: &State, field: &str, party: &PartyKeys) -> Result<(), Refusal> {
     let org = OrgName::new(party.name.as_str()).ok();
     let joined = org
         .as_ref()

@@ -14,7 +14,7 @@ use counterfoil_policy::text::OrgName as PolicyOrg;
 use counterfoil_proto::delivery::SUITE;
 use sha2::{Digest as _, Sha256};
 
-use super::agreements::reference;
+use super::agreements::{check_party, reference};
 use crate::log::Decided;
 use crate::refusal::{Refusal, label};
 use crate::state::State;
@@ -66,9 +66,8 @@ fn find<'s>(
     let body = signed.unverified();
     let mut candidates = state
         .agreements
-        .iter()
-        .map(|(_, record)| record)
-        .filter(|record| record.concerns(caller) && *record.agreement.id() == body.agreement)
+        .of_id(body.agreement.as_str())
+        .filter(|record| record.concerns(caller))
         .filter(|record| record.agreement.version() == body.agreement_version);
     let first = candidates.next()?;
     // Two pairs of institutions may use one id: then the digest tells them apart.
@@ -112,6 +111,7 @@ fn judge(
         Decision::Denied(denial) => return Err(from_policy(denial)),
         Decision::Granted(_) => {}
     }
+    check_parties(state, agreement)?;
     check_suite(&request)?;
     check_situation(agreement, &situation(agreement))?;
     Ok(Granted {
@@ -119,6 +119,17 @@ fn judge(
         agreement: agreement.clone(),
         request,
     })
+}
+
+/// Both parties stand, with the keys that they signed with: an institution that was revoked and came back with other keys
+/// needs its agreements signed anew.
+fn check_parties(state: &State, agreement: &Agreement) -> Result<(), Refusal> {
+    [
+        ("agreement.owner", agreement.owner()),
+        ("agreement.recipient", agreement.recipient()),
+    ]
+    .into_iter()
+    .try_for_each(|(field, party)| check_party(state, field, party))
 }
 
 fn check_suite(request: &VerifiedRequest) -> Result<(), Refusal> {
@@ -236,8 +247,9 @@ fn denied(
     refusal: &Refusal,
 ) -> Event {
     let body = signed.unverified();
-    // Of a request whose signature may be anybody's, only lengths that were checked are recorded, and digests.
-    let canonical = signed.to_json().unwrap_or_default();
+    // Of a request whose signature may be anybody's, only lengths that were checked are recorded, and digests. As in a
+    // grant, the digest is of the body without its signature.
+    let canonical = serde_json_canonicalizer::to_vec(body).unwrap_or_default();
     FlowDenied {
         flow: flow_id(signed),
         agreement: record.map(|record| reference(&record.agreement)),

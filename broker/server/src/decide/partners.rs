@@ -7,9 +7,13 @@ use time::Duration;
 use crate::log::Decided;
 use crate::refusal::{Refusal, label, sentence};
 use crate::state::State;
+use crate::state::partners::Partner;
 
 /// An invite lives this long at the most.
 pub(crate) const INVITE_LIFE_MAX: Duration = Duration::days(30);
+
+/// Under which the broker's own entries stand: no institution may have it.
+pub(crate) const BROKER_NAME: &str = "broker";
 
 /// What the operator wants to issue.
 pub(crate) struct Invitation {
@@ -30,6 +34,13 @@ pub(crate) fn invite(
             "invite_life",
             "an invite is valid for at least a second and at most 30 days",
             "ask for a time between those",
+        ));
+    }
+    if invitation.org.as_str() == BROKER_NAME {
+        return Err(Refusal::new(
+            "org_reserved",
+            format!("`{BROKER_NAME}` is the name under which the broker itself stands in the log"),
+            "choose another name",
         ));
     }
     if state.partners.invite(&invitation.id).is_some() {
@@ -109,11 +120,13 @@ pub(crate) fn join(
 ) -> Result<Decided<Option<Digest>>, Refusal> {
     let org = check_invite(state, now, &joining.invite, &joining.secret_sha256)?;
     let before = state.partners.get(org);
-    if before.is_some_and(|partner| !partner.revoked && partner.signing_key != joining.signing_key)
-    {
+    let same_keys = |partner: &Partner| {
+        partner.signing_key == joining.signing_key && partner.noise_key == joining.noise_key
+    };
+    if before.is_some_and(|partner| !partner.revoked && !same_keys(partner)) {
         return Err(Refusal::new(
             "keys_differ",
-            format!("`{org}` has joined with another signing key, to which its partners hold it"),
+            format!("`{org}` has joined with other keys, to which its partners hold it"),
             "join with the same home directory; or, if its keys are lost, have the operator revoke it first",
         ));
     }

@@ -1,10 +1,11 @@
 //! Sealed deliveries on disk, one file a flow. They are sealed to the recipient: the broker cannot open them again.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::files::write_durably;
+use crate::log::RecordedRelease;
 
 /// Where sealed deliveries lie.
 #[derive(Debug, Clone)]
@@ -20,14 +21,25 @@ impl Deliveries {
 
     /// Stores a flow's sealed bytes. Durable on return. A crash before the flow's entry leaves a file that nothing
     /// names: it cannot be fetched, because a fetch starts from the log.
-    pub(crate) fn store(&self, flow: [u8; 16], sealed: &[u8]) -> Result<(), Error> {
+    pub(super) fn store(&self, flow: [u8; 16], sealed: &[u8]) -> Result<(), Error> {
         write_durably(&self.path(flow), sealed)
     }
 
-    /// Opens a flow's sealed bytes for reading.
-    pub(crate) fn open(&self, flow: [u8; 16]) -> Result<File, Error> {
-        let path = self.path(flow);
+    /// Opens a recorded release's sealed bytes for reading.
+    pub(super) fn open(&self, recorded: &RecordedRelease) -> Result<File, Error> {
+        let path = self.path(*recorded.intent().flow.as_bytes());
         File::open(&path).map_err(Error::file("read", &path))
+    }
+
+    /// Removes what was stored for a flow that ended without a release. Only to be called once that end is certain.
+    pub(crate) fn discard(&self, flow: [u8; 16]) {
+        let path = self.path(flow);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "a delivery that is not released could not be removed");
+            }
+            _ => {}
+        }
     }
 
     fn path(&self, flow: [u8; 16]) -> PathBuf {

@@ -20,11 +20,10 @@ use time::{Duration, OffsetDateTime};
 
 use super::join::open_common;
 use super::registry::Running;
-use super::release::Stored;
+use super::release::{NotRecorded, Stored};
 use super::submission::Submission;
 use crate::broker::{Broker, code_version};
 use crate::decide::agreements::reference;
-use crate::log::{Decided, Recorded};
 use crate::refusal::{Refusal, label};
 
 /// Why a flow ends without a release.
@@ -33,6 +32,8 @@ enum Ending {
     Refused(Refusal),
     /// Somebody or something failed.
     Failed(String),
+    /// It has ended already.
+    Over,
 }
 
 /// Joins, minimises, seals, stores and records; then the recipient can fetch.
@@ -43,11 +44,16 @@ pub(crate) async fn run(
     keys: Submission,
 ) {
     let flow = running.grant.flow;
+    let Ok(_turn) = broker.flows.joins.acquire().await else {
+        return;
+    };
     let prepared = {
         let (broker, running) = (broker.clone(), running.clone());
         tokio::task::spawn_blocking(move || prepare(&broker, &running, &rows, &keys)).await
     };
     let ending = match prepared {
+        // Nothing is opened for a flow that ended while it waited.
+        Ok(Err(Ending::Over)) => return,
         Ok(Ok(stored)) => match stored.record(&broker).await {
             Ok(recorded) => {
                 tracing::info!(%flow, entry = recorded.index(), "release recorded");
@@ -55,7 +61,10 @@ pub(crate) async fn run(
                 broker.flows.end(flow);
                 return;
             }
-            Err(refusal) => Ending::Failed(refusal.message),
+            Err(NotRecorded::LogDown) => return,
+            Err(NotRecorded::EndedMeanwhile) => Ending::Failed(
+                "the flow, its agreement or a party of it was ended before the release; ask again under an agreement that stands".into(),
+            ),
         },
         Ok(Err(ending)) => ending,
         Err(_) => Ending::Failed(
@@ -63,30 +72,15 @@ pub(crate) async fn run(
         ),
     };
     match ending {
-        Ending::Refused(refusal) => refuse(&broker, &running, refusal).await,
+        Ending::Over => {}
+        Ending::Refused(refusal) => {
+            let decision = refusal.decision("refused");
+            broker
+                .end(broker.actor(), flow, FlowRefused { flow, decision })
+                .await;
+        }
         Ending::Failed(reason) => broker.abort(flow, "joining", &reason).await,
     }
-}
-
-async fn refuse(broker: &Broker, running: &Running, refusal: Refusal) {
-    let flow = running.grant.flow;
-    let event = FlowRefused {
-        flow,
-        decision: refusal.decision("refused"),
-    };
-    let recorded: Result<Recorded<()>, Refusal> = broker
-        .ledger
-        .commit(broker.actor(), |_, _| {
-            Ok(Decided {
-                events: vec![event.into()],
-                value: (),
-            })
-        })
-        .await;
-    if let Err(refusal) = recorded {
-        tracing::error!(%flow, code = refusal.code, "a refusal could not be recorded");
-    }
-    broker.flows.end(flow);
 }
 
 /// All rows are joined before one is minimised, and all are minimised before anything is sealed. Blocks.
@@ -96,6 +90,9 @@ fn prepare(
     rows: &Submission,
     keys: &Submission,
 ) -> Result<Stored, Ending> {
+    if running.ended().is_cancelled() {
+        return Err(Ending::Over);
+    }
     let agreement = &*running.agreement;
     let asked = &running.request.body().tags;
     let tags: Vec<&Tag> = asked

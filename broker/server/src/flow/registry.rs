@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use counterfoil_audit::entry::FlowGranted;
-use counterfoil_audit::entry::{FlowId, OrgName};
+use counterfoil_audit::entry::{Digest, FlowId, OrgName};
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_proto::v1::Offer;
 use counterfoil_proto::v1::flow_status::Stage;
 use counterfoil_psi::Role;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::budget::Budget;
 use super::relay::{Relay, RelayEnd};
 use super::submission::Submission;
 
@@ -23,10 +25,18 @@ const OFFERS_MAX: usize = 16;
 const IDLE_BEFORE_RELAY_MAX: Duration = Duration::from_secs(15 * 60);
 /// Both agents have begun; then something happens all the time.
 const IDLE_MAX: Duration = Duration::from_secs(120);
+/// The largest flow (ten million identifiers on each side) takes some hours on one core; an agent that sends a frame now
+/// and then holds its flow no longer.
+const LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Joins at one time: each keeps a core busy, and some tens of bytes a row beside the submissions.
+const JOINS_MAX: usize = 2;
 
 /// Running flows and listening agents.
-#[derive(Default)]
 pub(crate) struct Registry {
+    /// Memory for submissions.
+    pub(crate) budget: Arc<Budget>,
+    /// Turns for joining.
+    pub(crate) joins: Semaphore,
     running: Mutex<HashMap<FlowId, Arc<Running>>>,
     listeners: Mutex<HashMap<OrgName, mpsc::Sender<Result<Offer, Status>>>>,
 }
@@ -37,6 +47,7 @@ pub(crate) struct Running {
     pub(crate) agreement: Arc<Agreement>,
     pub(crate) request: VerifiedRequest,
     stage: watch::Sender<Stage>,
+    ended: CancellationToken,
     inner: Mutex<Inner>,
 }
 
@@ -45,6 +56,9 @@ struct Inner {
     relays_open: u8,
     rows: Slot,
     keys: Slot,
+    /// Its grant is durable: only then does anybody get at the flow.
+    admitted: bool,
+    began: Instant,
     active: Instant,
 }
 
@@ -58,41 +72,72 @@ enum Slot {
     Used,
 }
 
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            budget: Arc::default(),
+            joins: Semaphore::new(JOINS_MAX),
+            running: Mutex::default(),
+            listeners: Mutex::default(),
+        }
+    }
+}
+
 impl Registry {
-    /// Starts a granted flow.
+    /// Enters a flow whose grant is being recorded: it is counted, and a revocation finds it, but nobody gets at it
+    /// before [`Registry::admit`].
     pub(crate) fn start(
         &self,
         grant: FlowGranted,
         agreement: Arc<Agreement>,
         request: VerifiedRequest,
-    ) -> Arc<Running> {
+    ) {
         let rows_max = u64::from(agreement.caps().rows_per_flow);
         let flow = grant.flow;
+        let now = Instant::now();
         let running = Arc::new(Running {
             grant,
             agreement,
             request,
             stage: watch::Sender::new(Stage::Granted),
+            ended: CancellationToken::new(),
             inner: Mutex::new(Inner {
                 relay: Relay::new(rows_max),
                 relays_open: 0,
                 rows: Slot::Empty,
                 keys: Slot::Empty,
-                active: Instant::now(),
+                admitted: false,
+                began: now,
+                active: now,
             }),
         });
-        lock(&self.running).insert(flow, running.clone());
-        running
+        lock(&self.running).insert(flow, running);
+    }
+
+    /// The flow's grant is durable; false if the flow has ended already.
+    pub(crate) fn admit(&self, flow: FlowId) -> bool {
+        let running = lock(&self.running).get(&flow).cloned();
+        running.is_some_and(|running| {
+            let mut inner = running.inner();
+            inner.admitted = true;
+            inner.active = Instant::now();
+            true
+        })
     }
 
     /// A running flow.
     pub(crate) fn get(&self, flow: FlowId) -> Option<Arc<Running>> {
-        lock(&self.running).get(&flow).cloned()
+        let running = lock(&self.running).get(&flow).cloned()?;
+        let admitted = running.inner().admitted;
+        admitted.then_some(running)
     }
 
-    /// Forgets a flow, which cuts its relay and wakes its watchers; they find its end in the log.
+    /// Forgets a flow whose end is durable, which cuts its streams and wakes its watchers; they find its end in the log.
     pub(crate) fn end(&self, flow: FlowId) {
-        lock(&self.running).remove(&flow);
+        let running = lock(&self.running).remove(&flow);
+        if let Some(running) = running {
+            running.close();
+        }
     }
 
     /// How many flows run that an institution is part of.
@@ -112,7 +157,15 @@ impl Registry {
             .collect()
     }
 
-    /// All running flows under an agreement or of an institution.
+    /// The running flows, each with its agreement's digest.
+    pub(crate) fn agreements(&self) -> Vec<(FlowId, Digest)> {
+        lock(&self.running)
+            .iter()
+            .map(|(id, flow)| (*id, flow.grant.agreement.sha256))
+            .collect()
+    }
+
+    /// The running flows of which this holds.
     pub(crate) fn matching(&self, is: impl Fn(&FlowGranted) -> bool) -> Vec<FlowId> {
         lock(&self.running)
             .iter()
@@ -190,6 +243,9 @@ impl Running {
         submission: Submission,
     ) -> Option<(Submission, Submission)> {
         let mut inner = self.inner();
+        if self.ended.is_cancelled() {
+            return None;
+        }
         *inner.slot(role) = Slot::Full(submission);
         let both = inner.take_both();
         self.advance(if both.is_some() {
@@ -198,6 +254,16 @@ impl Running {
             Stage::Submitting
         });
         both
+    }
+
+    /// This side has nothing more to do but wait.
+    pub(crate) fn has_submitted(&self, role: Role) -> bool {
+        matches!(self.inner().slot(role), Slot::Full(_) | Slot::Used)
+    }
+
+    /// Cancelled once the flow has ended.
+    pub(crate) fn ended(&self) -> &CancellationToken {
+        &self.ended
     }
 
     /// Something happened.
@@ -223,7 +289,15 @@ impl Running {
         } else {
             IDLE_MAX
         };
-        !joining && inner.active.elapsed() > max
+        !joining && (inner.active.elapsed() > max || inner.began.elapsed() > LIFE_MAX)
+    }
+
+    /// Ends every stream of the flow and lets go of what was submitted.
+    fn close(&self) {
+        let mut inner = self.inner();
+        self.ended.cancel();
+        inner.rows = Slot::Used;
+        inner.keys = Slot::Used;
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -2,8 +2,11 @@
 
 use tokio::sync::mpsc;
 
-use counterfoil_proto::limits::{NOISE_MESSAGE_BYTES_MAX, RELAY_FRAMES};
+use counterfoil_proto::limits::{NOISE_MESSAGE_BYTES_MAX, RELAY_FRAMES, ROWS_MAX};
 use counterfoil_psi::Role;
+
+/// A frame counts as this many bytes at least, so that empty ones are bounded too.
+const FRAME_BYTES_MIN: u64 = 64;
 
 /// Both directions of one flow. Each end can be taken once: a second connection for the same side is refused.
 pub(crate) struct Relay {
@@ -41,7 +44,7 @@ pub(crate) enum RelayError {
 }
 
 impl Relay {
-    /// For a flow in which each side has at most `rows_max` identifiers.
+    /// For a flow in which the recipient has at most `rows_max` identifiers.
     pub(crate) fn new(rows_max: u64) -> Self {
         Self {
             to_owner: Direction::new(),
@@ -99,7 +102,7 @@ impl RelaySender {
         }
         self.bytes_left = self
             .bytes_left
-            .checked_sub(frame.len() as u64)
+            .checked_sub(FRAME_BYTES_MIN.max(frame.len() as u64))
             .ok_or(RelayError::TooMuch)?;
         self.sender
             .send(frame)
@@ -109,9 +112,10 @@ impl RelaySender {
 }
 
 /// What one side sends at the most: its own points and its answers, 32 bytes each, 2,000 in a frame with some 20
-/// bytes of overhead (so 1/64 is ample), and a mebibyte for handshake, hello and abort.
+/// bytes of overhead (so 1/64 is ample), and a mebibyte for handshake, hello and abort. An agreement caps what the
+/// recipient brings; the owner's whole dataset takes part, whatever its size.
 fn bytes_max(rows_max: u64) -> u64 {
-    let points = rows_max.saturating_mul(2 * 32);
+    let points = rows_max.saturating_add(ROWS_MAX).saturating_mul(32);
     points.saturating_add(points / 64).saturating_add(1 << 20)
 }
 
@@ -139,13 +143,21 @@ mod tests {
         let (_, mut to_recipient) = relay.take(Role::Recipient).unwrap().split();
         let long = vec![0; NOISE_MESSAGE_BYTES_MAX + 1];
         assert_eq!(owner.send(long).await, Err(RelayError::FrameTooLong));
-        let frame = vec![0; NOISE_MESSAGE_BYTES_MAX];
-        for _ in 0..16 {
-            assert_eq!(owner.send(frame.clone()).await, Ok(()));
+        owner.bytes_left = 64 + 65 + 64;
+        for len in [0, 65, 1] {
+            assert_eq!(owner.send(vec![0; len]).await, Ok(()));
             to_recipient.recv().await.unwrap();
         }
-        assert_eq!(owner.send(frame).await, Err(RelayError::TooMuch));
+        assert_eq!(owner.send(vec![]).await, Err(RelayError::TooMuch));
+        owner.bytes_left = 64;
         drop(to_recipient);
         assert_eq!(owner.send(vec![1]).await, Err(RelayError::OtherSideLeft));
+    }
+
+    #[test]
+    fn an_owner_whose_dataset_is_larger_than_the_recipients_cap_can_match() {
+        let of = |rows: u64| rows * 32 + rows.div_ceil(2000) * 20;
+        assert!(bytes_max(100_000) >= of(ROWS_MAX) + of(100_000));
+        assert!(bytes_max(ROWS_MAX) >= 2 * of(ROWS_MAX));
     }
 }

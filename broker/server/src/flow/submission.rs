@@ -7,6 +7,8 @@ use counterfoil_psi::SEAL_OVERHEAD;
 use counterfoil_psi::SessionId;
 use zeroize::Zeroizing;
 
+use super::budget::Share;
+
 /// Bytes of a match id.
 pub(crate) const MATCH_ID_BYTES: usize = 16;
 /// Bytes of a recipient's record: match id and row key.
@@ -20,6 +22,8 @@ pub(crate) struct Submission {
     record_bytes: usize,
     records: Zeroizing<Vec<u8>>,
     bytes_expected: usize,
+    /// Of the memory that submissions may take; given back with the submission.
+    share: Option<Share>,
 }
 
 impl Submission {
@@ -67,7 +71,18 @@ impl Submission {
             // Grows as bytes arrive: a header alone reserves nothing.
             records: Zeroizing::default(),
             bytes_expected: usize::try_from(bytes).unwrap_or(usize::MAX),
+            share: None,
         })
+    }
+
+    /// Bytes that were declared.
+    pub(crate) fn bytes_expected(&self) -> u64 {
+        self.bytes_expected as u64
+    }
+
+    /// Keeps what was set aside for the submission as long as it lives.
+    pub(crate) fn keep(&mut self, share: Share) {
+        self.share = Some(share);
     }
 
     /// Adds a piece: whole records, and not more than declared.

@@ -1,7 +1,8 @@
 //! Opening the log: from the bytes on disk back to tree and state.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::BufReader;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -18,6 +19,9 @@ use crate::error::Error;
 use crate::files::write_durably;
 use crate::state::State;
 
+/// A clock that is being corrected may step back by this much without a word.
+const AHEAD_MICROS_MAX: u64 = 2_000_000;
+
 impl Ledger {
     /// Opens the log in `dir`, which it creates on first use, and folds it.
     ///
@@ -27,6 +31,9 @@ impl Ledger {
     /// # Errors
     /// Another broker has it open; it is damaged, rolled back or forked; or a file cannot be read or written.
     pub(crate) fn open(dir: &Path, signer: SignerKey) -> Result<Self, Error> {
+        // Before anything is read: what another broker is writing just now cannot be judged. A file of its own, because
+        // on first use two brokers might each make the log and lock their own.
+        let lock = lock(dir)?;
         let path = dir.join("entries");
         let checkpoint_file = dir.join("checkpoint");
         let signed = read_checkpoint(&checkpoint_file, &signer)?;
@@ -44,14 +51,12 @@ impl Ledger {
             .append(true)
             .open(&path)
             .map_err(Error::file("open", &path))?;
-        file.try_lock().map_err(|_| {
-            Error::Log(format!(
-                "another broker has `{}` open: stop it first",
-                path.display()
-            ))
-        })?;
         let folded = Folded::read(&file, &signer)?;
         recover(&file, &folded.end, signed.as_ref())?;
+        // A broker that was killed between its write and its flush leaves entries that are read back from memory here
+        // and may not be on the disk. From now on they count as recorded, so they must be.
+        file.sync_all().map_err(Error::file("write", &path))?;
+        warn_of_clock(folded.core.last);
         if let Some(signed) = &signed {
             signed.check_log(&folded.core.tree).map_err(log_error)?;
         }
@@ -66,7 +71,38 @@ impl Ledger {
             broker,
             checkpoint_file,
             checkpoint: Mutex::new(signed),
+            _lock: lock,
         })
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(Error::file("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Log(format!(
+            "another broker has `{}` open: stop it first",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(source)) => Err(Error::file("lock", &path)(source)),
+    }
+}
+
+/// Entries' times never go back, so a log that was written under a clock set too far ahead keeps its last time until the
+/// clock has caught up; requests are refused for their times meanwhile, and the operator should know why.
+fn warn_of_clock(last: Timestamp) {
+    if super::now().is_ok_and(|now| last.unix_micros() > now.unix_micros() + AHEAD_MICROS_MAX) {
+        tracing::warn!(
+            %last,
+            "the log's last entry is ahead of this machine's clock: check the clock; entries carry that time until it is reached"
+        );
     }
 }
 

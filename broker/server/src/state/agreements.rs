@@ -61,24 +61,33 @@ impl AgreementRecord {
 
 /// All agreements, by digest of the canonical text.
 #[derive(Debug, Default)]
-pub(crate) struct Agreements(HashMap<Digest, AgreementRecord>);
+pub(crate) struct Agreements {
+    by_digest: HashMap<Digest, AgreementRecord>,
+    /// Digests by id, in the order in which they were proposed, so that no call walks over everybody's agreements.
+    by_id: HashMap<String, Vec<Digest>>,
+}
 
 impl Agreements {
     /// An agreement by digest.
     pub(crate) fn get(&self, digest: &Digest) -> Option<&AgreementRecord> {
-        self.0.get(digest)
+        self.by_digest.get(digest)
     }
 
     /// All agreements.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Digest, &AgreementRecord)> {
-        self.0.iter()
+        self.by_digest.iter()
+    }
+
+    /// All versions of all agreements of an id. Two pairs of institutions may use the same.
+    pub(crate) fn of_id(&self, id: &str) -> impl Iterator<Item = &AgreementRecord> {
+        let digests = self.by_id.get(id).into_iter().flatten();
+        digests.filter_map(|digest| self.by_digest.get(digest))
     }
 
     /// The highest version of an agreement between these two institutions.
     pub(crate) fn latest_version(&self, id: &str, parties: [&str; 2]) -> u32 {
-        self.0
-            .values()
-            .filter(|record| record.agreement.id().as_str() == id && record.parties() == parties)
+        self.of_id(id)
+            .filter(|record| record.parties() == parties)
             .map(|record| record.agreement.version())
             .max()
             .unwrap_or(0)
@@ -100,10 +109,19 @@ impl Agreements {
             signatures: vec![event.signature.clone()],
             revocation: None,
         };
-        match self.0.insert(event.agreement.sha256, record) {
-            None => Ok(()),
-            Some(_) => Err(Inconsistent("an agreement was proposed twice")),
+        let id = record.agreement.id().to_string();
+        if self
+            .by_digest
+            .insert(event.agreement.sha256, record)
+            .is_some()
+        {
+            return Err(Inconsistent("an agreement was proposed twice"));
         }
+        self.by_id
+            .entry(id)
+            .or_default()
+            .push(event.agreement.sha256);
+        Ok(())
     }
 
     pub(super) fn countersigned(
@@ -111,7 +129,7 @@ impl Agreements {
         event: &AgreementCountersigned,
     ) -> Result<(), Inconsistent> {
         let record = self
-            .0
+            .by_digest
             .get_mut(&event.agreement.sha256)
             .filter(|record| record.status == Status::Proposed)
             .ok_or(Inconsistent(
@@ -120,9 +138,16 @@ impl Agreements {
         record.status = Status::Active;
         record.signatures.push(event.signature.clone());
         let agreement = record.agreement.clone();
-        for earlier in self.0.values_mut() {
-            let same = earlier.agreement.id() == agreement.id()
-                && earlier.agreement.owner().name == agreement.owner().name
+        for digest in self
+            .by_id
+            .get(agreement.id().as_str())
+            .into_iter()
+            .flatten()
+        {
+            let Some(earlier) = self.by_digest.get_mut(digest) else {
+                continue;
+            };
+            let same = earlier.agreement.owner().name == agreement.owner().name
                 && earlier.agreement.recipient().name == agreement.recipient().name;
             let standing = matches!(earlier.status, Status::Active | Status::Proposed);
             if same && standing && earlier.agreement.version() < agreement.version() {
@@ -134,7 +159,7 @@ impl Agreements {
 
     pub(super) fn revoked(&mut self, event: &AgreementRevoked) -> Result<(), Inconsistent> {
         let record = self
-            .0
+            .by_digest
             .get_mut(&event.agreement.sha256)
             .filter(|record| record.status != Status::Revoked)
             .ok_or(Inconsistent("an agreement was revoked that does not stand"))?;

@@ -39,6 +39,8 @@ pub(crate) struct Flow {
     pub(crate) grant: Option<FlowGranted>,
     pub(crate) asked: Timestamp,
     pub(crate) stage: Stage,
+    /// Indices of the entries about it, oldest first.
+    pub(crate) entries: Vec<u64>,
 }
 
 impl Flow {
@@ -53,17 +55,21 @@ impl Flow {
 
 /// All flows.
 #[derive(Debug, Default)]
-pub(crate) struct Flows(HashMap<FlowId, Flow>);
+pub(crate) struct Flows {
+    by_id: HashMap<FlowId, Flow>,
+    /// Flows granted under each agreement, oldest first, so that counting a period does not walk over all flows.
+    granted: HashMap<Digest, Vec<FlowId>>,
+}
 
 impl Flows {
     /// A flow by id.
     pub(crate) fn get(&self, id: FlowId) -> Option<&Flow> {
-        self.0.get(&id)
+        self.by_id.get(&id)
     }
 
     /// All flows.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (FlowId, &Flow)> {
-        self.0.iter().map(|(id, flow)| (*id, flow))
+        self.by_id.iter().map(|(id, flow)| (*id, flow))
     }
 
     /// Flows granted under an agreement since a moment.
@@ -72,23 +78,33 @@ impl Flows {
         agreement: Digest,
         since: Timestamp,
     ) -> impl Iterator<Item = &FlowGranted> {
-        self.0
-            .values()
-            .filter(move |flow| flow.asked >= since)
+        let granted = self.granted.get(&agreement).into_iter().flatten().rev();
+        granted
+            .filter_map(|id| self.by_id.get(id))
+            // Entries' times never go back, so the first that is too old ends the search.
+            .take_while(move |flow| flow.asked >= since)
             .filter_map(|flow| flow.grant.as_ref())
-            .filter(move |grant| grant.agreement.sha256 == agreement)
     }
 
+    /// Folds an event of a flow, and keeps its index.
     pub(super) fn apply(
         &mut self,
         index: u64,
         time: Timestamp,
         event: &Event,
     ) -> Result<(), Inconsistent> {
+        self.fold(index, time, event)?;
+        if let Some(flow) = event.flow().and_then(|id| self.by_id.get_mut(&id)) {
+            flow.entries.push(index);
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, index: u64, time: Timestamp, event: &Event) -> Result<(), Inconsistent> {
         match event {
             Event::FlowGranted(e) => self.open(e.flow, time, Some((**e).clone()), Stage::Running),
             // A replayed request is denied under the id of the flow that it repeats, which stays as it is.
-            Event::FlowDenied(e) if self.0.contains_key(&e.flow) => Ok(()),
+            Event::FlowDenied(e) if self.by_id.contains_key(&e.flow) => Ok(()),
             Event::FlowDenied(e) => {
                 self.open(e.flow, time, None, closed(e.decision.clone(), index, false))
             }
@@ -126,20 +142,26 @@ impl Flows {
         grant: Option<FlowGranted>,
         stage: Stage,
     ) -> Result<(), Inconsistent> {
+        if self.by_id.contains_key(&id) {
+            return Err(Inconsistent("a flow's id was used twice"));
+        }
+        if let Some(grant) = &grant {
+            let of_agreement = self.granted.entry(grant.agreement.sha256).or_default();
+            of_agreement.push(id);
+        }
         let flow = Flow {
             grant,
             asked,
             stage,
+            entries: Vec::new(),
         };
-        match self.0.insert(id, flow) {
-            None => Ok(()),
-            Some(_) => Err(Inconsistent("a flow's id was used twice")),
-        }
+        self.by_id.insert(id, flow);
+        Ok(())
     }
 
     fn close(&mut self, id: FlowId, stage: Stage) -> Result<(), Inconsistent> {
         let flow = self
-            .0
+            .by_id
             .get_mut(&id)
             .filter(|flow| flow.stage == Stage::Running)
             .ok_or(Inconsistent("a flow ended that was not running"))?;
@@ -152,7 +174,7 @@ impl Flows {
         id: FlowId,
         change: impl FnOnce(&mut Option<Outcome>, &mut Option<u64>),
     ) -> Result<(), Inconsistent> {
-        match self.0.get_mut(&id).map(|flow| &mut flow.stage) {
+        match self.by_id.get_mut(&id).map(|flow| &mut flow.stage) {
             Some(Stage::Released {
                 outcome,
                 acknowledged,

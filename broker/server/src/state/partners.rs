@@ -22,6 +22,7 @@ pub(crate) struct Partner {
     pub(crate) signing_key: PublicKey,
     pub(crate) noise_key: PublicKey,
     pub(crate) certificate: Digest,
+    pub(crate) certificate_ends: Timestamp,
     pub(crate) revoked: bool,
 }
 
@@ -50,8 +51,13 @@ impl Partners {
         self.by_org.iter()
     }
 
-    /// Whose certificate this is, if it may still be used: not revoked, and not replaced by a newer one.
-    pub(crate) fn caller(&self, certificate: &Digest) -> Result<&OrgName, Stranger> {
+    /// Whose certificate this is, if it may still be used: not revoked, not replaced by a newer one, and not at its end,
+    /// which TLS looks at only when a connection begins.
+    pub(crate) fn caller(
+        &self,
+        certificate: &Digest,
+        now: Timestamp,
+    ) -> Result<&OrgName, Stranger> {
         let org = self
             .certificates
             .get(certificate)
@@ -60,31 +66,45 @@ impl Partners {
         if partner.revoked || partner.certificate != *certificate {
             return Err(Stranger::Revoked(org.clone()));
         }
+        if now >= partner.certificate_ends {
+            return Err(Stranger::Expired(org.clone()));
+        }
         Ok(org)
     }
 
-    pub(super) fn issued(&mut self, event: &InviteIssued) {
+    /// The institution may take part in flows: it has joined, and was not revoked since.
+    pub(crate) fn stands(&self, org: &OrgName) -> bool {
+        self.get(org).is_some_and(|partner| !partner.revoked)
+    }
+
+    pub(super) fn issued(&mut self, event: &InviteIssued) -> Result<(), Inconsistent> {
         let invite = Invite {
             org: event.org.clone(),
             secret_sha256: event.secret_sha256,
             expires: event.expires,
             used: false,
         };
-        self.invites
-            .insert(event.invite.as_str().to_owned(), invite);
+        match self
+            .invites
+            .insert(event.invite.as_str().to_owned(), invite)
+        {
+            None => Ok(()),
+            Some(_) => Err(Inconsistent("an invite was issued twice")),
+        }
     }
 
     pub(super) fn joined(&mut self, event: &PartnerJoined) -> Result<(), Inconsistent> {
         let invite = self
             .invites
             .get_mut(event.invite.as_str())
-            .filter(|invite| !invite.used)
+            .filter(|invite| !invite.used && invite.org == event.org)
             .ok_or(Inconsistent("a partner joined without an open invite"))?;
         invite.used = true;
         let partner = Partner {
             signing_key: event.signing_key,
             noise_key: event.noise_key,
             certificate: event.cert_sha256,
+            certificate_ends: event.cert_expires,
             revoked: false,
         };
         self.certificates
@@ -94,10 +114,17 @@ impl Partners {
     }
 
     pub(super) fn revoked(&mut self, event: &PartnerRevoked) -> Result<(), Inconsistent> {
-        self.by_org
+        let partner = self
+            .by_org
             .get_mut(&event.org)
-            .map(|partner| partner.revoked = true)
-            .ok_or(Inconsistent("an unknown partner was revoked"))
+            .filter(|partner| !partner.revoked)
+            .ok_or(Inconsistent("a partner was revoked that did not stand"))?;
+        partner.revoked = true;
+        // Whoever took the institution's keys may hold an open invite too: only a new one lets it back in.
+        for invite in self.invites.values_mut() {
+            invite.used |= invite.org == event.org;
+        }
+        Ok(())
     }
 }
 
@@ -108,4 +135,6 @@ pub(crate) enum Stranger {
     Unknown,
     /// Revoked or replaced.
     Revoked(OrgName),
+    /// Past its end.
+    Expired(OrgName),
 }
