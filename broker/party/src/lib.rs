@@ -12,6 +12,7 @@
 //! Modules stand in the order in which an institution meets them.
 
 pub mod error;
+pub use error::{Denial, Error, Result};
 
 pub mod clock;
 
@@ -32,6 +33,18 @@ pub mod data;
 pub mod audit;
 
 pub mod doctor;
+
+pub mod noise;
+
+pub mod matching;
+
+pub mod receipts;
+
+mod flow;
+
+pub mod owner;
+
+pub mod recipient;
 
 #[cfg(test)]
 mod testkit;
