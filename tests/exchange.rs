@@ -1,0 +1,56 @@
+//! An exchange between three processes, from files to files.
+
+use counterfoil_tests::data::{phones, write_customers, write_policies};
+use counterfoil_tests::{World, run};
+
+/// 300 customers, 200 insured, 120 of them the same people.
+fn world() -> World {
+    let mut world = World::agreed();
+    let all = phones(1, 380);
+    write_customers(&world.path("customers.csv"), &all[..300]);
+    write_policies(&world.path("policies.csv"), &all[180..]);
+    world.start_owner();
+    world
+}
+
+#[test]
+fn common_customers_and_no_others_are_delivered() {
+    let mut world = world();
+    let done = world.exchange(&["--json", "--carry", "policy"]).json();
+    assert_eq!(done["delivered"], 120);
+    let table = std::fs::read_to_string(world.path("matched.csv")).unwrap();
+    let all = phones(1, 380);
+    let mut lines = table.lines();
+    assert_eq!(lines.next(), Some("phone,policy,age_band,housing"));
+    let delivered: Vec<&str> = lines.collect();
+    assert_eq!(delivered.len(), 120);
+    for (i, phone) in all.iter().enumerate().take(300).skip(180) {
+        let age = ["\"[25,45)\"", "\"[45,65)\""][i / 2 % 2];
+        let housing = ["own", "rent"][i % 2];
+        let row = format!("{phone},P{:06},{age},{housing}", i - 180);
+        assert!(delivered.contains(&row.as_str()), "no row {row}");
+    }
+    world
+        .owner
+        .as_mut()
+        .unwrap()
+        .wait_for("receipt verified and kept");
+    run(&world.home("insurer"), ["audit", "verify"]).ok();
+    run(&world.home("bank"), ["audit", "verify"]).ok();
+    assert_eq!(
+        world.verify_log("log.jsonl")["findings"],
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn a_segment_is_evaluated_at_the_owner() {
+    let world = world();
+    let done = world.exchange(&["--json", "--segment", "renters"]).json();
+    assert_eq!(done["delivered"], 60);
+    let table = std::fs::read_to_string(world.path("matched.csv")).unwrap();
+    assert!(
+        table.lines().skip(1).all(|row| row.ends_with(",rent")),
+        "{table}"
+    );
+}
