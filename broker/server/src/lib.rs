@@ -28,6 +28,8 @@ pub mod operator;
 mod refusal;
 pub mod serve;
 mod state;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 pub use error::Error;

@@ -304,3 +304,6 @@ fn now() -> Result<Timestamp, LogDown> {
 fn log_error(error: impl std::fmt::Display) -> Error {
     Error::Log(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -347,3 +347,6 @@ fn json_document(json: &[u8]) -> Result<Document, Refusal> {
             )
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,3 +285,6 @@ fn from_policy(denial: Denial) -> Refusal {
         would_pass: denial.would_pass,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,3 +170,6 @@ pub(crate) fn revoke(
         value: partner.certificate,
     })
 }
+
+#[cfg(test)]
+mod tests;

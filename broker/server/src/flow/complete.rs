@@ -223,3 +223,6 @@ fn under_minimum(agreement: &Agreement) -> Refusal {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,6 @@ fn open_row(
     table.push(&values).ok()?;
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

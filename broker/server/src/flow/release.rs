@@ -212,3 +212,6 @@ fn adds(known: Option<Outcome>, new: Outcome) -> bool {
         Some(known) => known != Outcome::Delivered && new == Outcome::Delivered,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use counterfoil_audit::frame::{encode_file_header, plan_recovery};
 use counterfoil_audit::note::SignerKey;
 use counterfoil_audit::tree::Tree;
 
-use super::writer::{Place, Writer};
+use super::writer::{Place, Storage, Writer};
 use super::{Core, Ledger, log_error};
 use crate::error::Error;
 use crate::files::write_durably;
@@ -31,6 +31,15 @@ impl Ledger {
     /// # Errors
     /// Another broker has it open; it is damaged, rolled back or forked; or a file cannot be read or written.
     pub(crate) fn open(dir: &Path, signer: SignerKey) -> Result<Self, Error> {
+        Self::open_on(dir, signer, |file| file)
+    }
+
+    /// As [`Ledger::open`], writing to what `storage` makes of the file.
+    pub(super) fn open_on<S: Storage>(
+        dir: &Path,
+        signer: SignerKey,
+        storage: impl FnOnce(File) -> S,
+    ) -> Result<Self, Error> {
         // Before anything is read: what another broker is writing just now cannot be judged. A file of its own, because
         // on first use two brokers might each make the log and lock their own.
         let lock = lock(dir)?;
@@ -65,7 +74,8 @@ impl Ledger {
         let end = file.metadata().map_err(Error::file("read", &path))?.len();
         Ok(Self {
             core: Mutex::new(folded.core),
-            writer: Writer::start(file, end, folded.places).map_err(Error::file("write", &path))?,
+            writer: Writer::start(storage(file), end, folded.places)
+                .map_err(Error::file("write", &path))?,
             reader,
             signer,
             broker,

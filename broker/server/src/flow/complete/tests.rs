@@ -1,0 +1,233 @@
+use counterfoil_audit::entry::{AgreementRevoked, Event, FlowDeclined, PartnerRevoked};
+use counterfoil_proto::delivery::DeliverySecret;
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+use crate::refusal::sentence;
+use crate::state::flows::Stage as State;
+use crate::testing::{TAGS, World, agreement_with, bank, document, insurer, submissions};
+
+/// Small enough for a test: five rows to a group, ten in common.
+fn terms() -> Agreement {
+    agreement_with(&[
+        ("\nk = 10 ", "\nk = 5 "),
+        ("minimum_match = 50", "minimum_match = 10"),
+    ])
+}
+
+/// Rows of customers, alike in groups of `group`.
+fn rows(customers: u32, group: u32) -> Vec<(u32, [&'static str; 2])> {
+    let cells = [
+        ["low", "own"],
+        ["medium", "rent"],
+        ["high", "for free"],
+        ["low", "rent"],
+    ];
+    (0..customers)
+        .map(|c| (c, cells[(c / group) as usize % 4]))
+        .collect()
+}
+
+async fn completed(
+    world: &World,
+    running: &Arc<Running>,
+    agreement: &Agreement,
+    rows: &[(u32, [&str; 2])],
+    recipient: u32,
+) {
+    let recipient: Vec<_> = (0..recipient).collect();
+    let (rows, keys) = submissions(agreement, rows, &recipient);
+    run(world.broker.clone(), running.clone(), rows, keys).await;
+}
+
+fn closed_with(world: &World, running: &Running) -> (String, bool) {
+    match world.stage(running) {
+        State::Closed {
+            decision, aborted, ..
+        } => (decision.code.to_string(), aborted),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_recorded_of_exactly_the_bytes_that_are_stored() {
+    let agreement = terms();
+    let world = World::with(&agreement).await;
+    let (running, secret) = world.granted(&agreement, 1, &TAGS).await;
+    completed(&world, &running, &agreement, &rows(20, 5), 15).await;
+
+    let recorded = world.broker.ledger.release(running.grant.flow).unwrap();
+    let intent = recorded.intent();
+    let path = world
+        .dir
+        .path()
+        .join("deliveries")
+        .join(format!("{}.sealed", "01".repeat(16)));
+    let sealed = std::fs::read(path).unwrap();
+    assert_eq!(intent.result.bytes.value(), sealed.len() as u64);
+    assert_eq!(
+        *intent.result.sha256.as_bytes(),
+        <[u8; 32]>::from(Sha256::digest(&sealed))
+    );
+    assert_eq!(intent.result.rows.as_str(), "fewer than 20");
+    assert_eq!(intent.recipient, running.grant.recipient);
+    assert_eq!(intent.transform.k, 5);
+    let columns: Vec<_> = intent
+        .source
+        .columns
+        .as_slice()
+        .iter()
+        .map(|c| c.name.as_str())
+        .collect();
+    assert_eq!(columns, TAGS);
+
+    let delivery = opened(&agreement, &sealed, &secret);
+    assert_eq!(delivery.columns, TAGS);
+    assert_eq!(delivery.rows.len(), 15);
+    assert!(delivery.rows.is_sorted_by_key(|(id, _)| *id));
+    assert!(world.broker.flows.get(running.grant.flow).is_none());
+    assert!(running.ended().is_cancelled());
+}
+
+fn opened(agreement: &Agreement, sealed: &[u8], secret: &DeliverySecret) -> Delivery {
+    let context = DeliveryContext {
+        flow: [1; 16],
+        agreement: *agreement.digest().as_bytes(),
+    };
+    Delivery::open(sealed, secret, &context).unwrap()
+}
+
+#[tokio::test]
+async fn no_group_under_k_is_delivered() {
+    let agreement = terms();
+    let world = World::with(&agreement).await;
+    let (running, secret) = world.granted(&agreement, 1, &TAGS).await;
+    // Groups of five, five, five and two.
+    completed(&world, &running, &agreement, &rows(17, 5), 17).await;
+    let path = world
+        .dir
+        .path()
+        .join("deliveries")
+        .join(format!("{}.sealed", "01".repeat(16)));
+    let delivery = opened(&agreement, &std::fs::read(path).unwrap(), &secret);
+    let mut groups = std::collections::HashMap::new();
+    for (_, cells) in &delivery.rows {
+        *groups.entry(cells.clone()).or_insert(0) += 1;
+    }
+    assert!(
+        !groups.is_empty() && groups.values().all(|rows| *rows >= 5),
+        "{groups:?}"
+    );
+}
+
+#[tokio::test]
+async fn under_the_minimum_the_refusal_is_recorded_and_nothing_is_stored() {
+    let agreement = terms();
+    let world = World::with(&agreement).await;
+    let (running, _) = world.granted(&agreement, 1, &TAGS).await;
+    completed(&world, &running, &agreement, &rows(9, 9), 50).await;
+    assert_eq!(
+        closed_with(&world, &running),
+        ("minimum_match".into(), false)
+    );
+    assert_eq!(world.deliveries(), 0);
+    assert!(world.broker.ledger.release(running.grant.flow).is_none());
+    assert!(running.ended().is_cancelled());
+    // And on the minimum it is released.
+    let (running, _) = world.granted(&agreement, 2, &TAGS).await;
+    completed(&world, &running, &agreement, &rows(10, 10), 50).await;
+    assert!(matches!(world.stage(&running), State::Released { .. }));
+}
+
+#[tokio::test]
+async fn rows_that_do_not_open_do_not_help_over_the_minimum() {
+    let agreement = terms();
+    let world = World::with(&agreement).await;
+    let (running, _) = world.granted(&agreement, 1, &TAGS).await;
+    let mut owner = rows(12, 12);
+    for row in &mut owner[..3] {
+        row.1 = ["low", "castle"];
+    }
+    completed(&world, &running, &agreement, &owner, 12).await;
+    assert_eq!(
+        closed_with(&world, &running),
+        ("minimum_match".into(), false)
+    );
+}
+
+#[tokio::test]
+async fn a_submission_that_no_honest_agent_makes_ends_the_flow() {
+    let agreement = terms();
+    let world = World::with(&agreement).await;
+    let (running, _) = world.granted(&agreement, 1, &TAGS).await;
+    let recipient: Vec<_> = (0..20).collect();
+    let (rows, _) = submissions(&agreement, &rows(20, 5), &recipient);
+    let keys = Submission::keys(&[9; 32], 0, 0).unwrap();
+    run(world.broker.clone(), running.clone(), rows, keys).await;
+    assert_eq!(closed_with(&world, &running), ("joining".into(), true));
+    assert_eq!(world.deliveries(), 0);
+}
+
+/// What may end a flow, its agreement or a party while rows are joined.
+fn interruptions(agreement: &Agreement, running: &Running) -> Vec<Event> {
+    let decision = Refusal::new("busy", "the owner has no time", "ask later").decision("declined");
+    vec![
+        FlowDeclined {
+            flow: running.grant.flow,
+            org: bank().org(),
+            decision,
+        }
+        .into(),
+        AgreementRevoked {
+            agreement: reference(agreement),
+            org: bank().org(),
+            reason: sentence("over"),
+            signature: document(&bank().revocation(agreement)),
+        }
+        .into(),
+        PartnerRevoked {
+            org: insurer().org(),
+            reason: sentence("left"),
+        }
+        .into(),
+        PartnerRevoked {
+            org: bank().org(),
+            reason: sentence("left"),
+        }
+        .into(),
+    ]
+}
+
+#[tokio::test]
+async fn what_ended_meanwhile_is_not_released_nor_stored_nor_the_end_of_the_broker() {
+    for (case, customers) in (0..4).flat_map(|case| [(case, 20), (case, 3)]) {
+        let agreement = terms();
+        let world = World::with(&agreement).await;
+        let (running, _) = world.granted(&agreement, 1, &TAGS).await;
+        let event = interruptions(&agreement, &running).swap_remove(case);
+        // In the log only, as in the moment before the registry is told: the join goes all the way.
+        world.record(event).await;
+        completed(&world, &running, &agreement, &rows(customers, 5), customers).await;
+        assert!(
+            matches!(world.stage(&running), State::Closed { .. }),
+            "{case} {customers}"
+        );
+        assert_eq!(world.deliveries(), 0, "{case} {customers}");
+        assert!(world.broker.ledger.release(running.grant.flow).is_none());
+        assert!(!world.broker.ledger.down().is_cancelled());
+    }
+}
+
+#[tokio::test]
+async fn a_flow_that_has_ended_opens_no_row() {
+    let agreement = terms();
+    let world = World::with(&agreement).await;
+    let (running, _) = world.granted(&agreement, 1, &TAGS).await;
+    world
+        .broker
+        .abort(running.grant.flow, "idle", "nothing came")
+        .await;
+    let entries = world.broker.ledger.durable();
+    completed(&world, &running, &agreement, &rows(20, 5), 20).await;
+    assert_eq!(world.broker.ledger.durable(), entries);
+}

@@ -1,0 +1,152 @@
+use super::*;
+use crate::testing::{TAGS, agreement, submissions, version};
+
+const OWN: [&str; 2] = ["low", "own"];
+
+fn joined(
+    agreement: &Agreement,
+    rows: &Submission,
+    keys: &Submission,
+) -> Result<Common, JoinError> {
+    let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
+    open_common(agreement, &tags, rows, keys)
+}
+
+fn rows_of(
+    cells: [&'static str; 2],
+    customers: std::ops::Range<u32>,
+) -> Vec<(u32, [&'static str; 2])> {
+    customers.map(|customer| (customer, cells)).collect()
+}
+
+/// A submission like another, its records changed.
+fn changed(of: &Submission, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Submission {
+    let mut records: Vec<_> = of
+        .records()
+        .map(|(id, rest)| [&id[..], rest].concat())
+        .collect();
+    change(&mut records);
+    let (session, count) = (of.session.as_bytes(), records.len() as u64);
+    let mut new = match &of.layout {
+        Some(layout) => Submission::rows(session, count, count, layout.clone()),
+        None => Submission::keys(session, count, count),
+    }
+    .unwrap();
+    new.push(&records.concat()).unwrap();
+    new
+}
+
+#[test]
+fn rows_that_both_hold_open_and_no_others() {
+    let agreement = agreement();
+    let recipient: Vec<_> = (5..30).collect();
+    let (rows, keys) = submissions(&agreement, &rows_of(OWN, 0..10), &recipient);
+    let common = joined(&agreement, &rows, &keys).unwrap();
+    assert_eq!((common.table.len(), common.match_ids.len()), (5, 5));
+    assert!(common.match_ids.is_sorted());
+    let theirs: HashSet<_> = keys.records().map(|(id, _)| id).collect();
+    let owners: HashSet<_> = rows.records().map(|(id, _)| id).collect();
+    assert!(
+        common
+            .match_ids
+            .iter()
+            .all(|id| theirs.contains(id) && owners.contains(id))
+    );
+    let (rows, keys) = submissions(&agreement, &rows_of(OWN, 0..10), &[20, 21]);
+    assert_eq!(joined(&agreement, &rows, &keys).unwrap().table.len(), 0);
+}
+
+#[test]
+fn a_row_that_does_not_open_counts_as_unmatched_without_a_word() {
+    let agreement = agreement();
+    let recipient: Vec<_> = (0..10).collect();
+    let (rows, keys) = submissions(&agreement, &rows_of(OWN, 0..10), &recipient);
+    let count = |rows: &Submission, keys: &Submission| {
+        let common = joined(&agreement, rows, keys).unwrap();
+        assert_eq!(common.table.len(), common.match_ids.len());
+        common.match_ids.len()
+    };
+    assert_eq!(count(&rows, &keys), 10);
+    let wrong_key = changed(&keys, |records| records[3][20] ^= 1);
+    assert_eq!(count(&rows, &wrong_key), 9);
+    let garbled = changed(&rows, |records| *records[3].last_mut().unwrap() ^= 1);
+    assert_eq!(count(&garbled, &keys), 9);
+    assert_eq!(
+        count(&garbled, &wrong_key) + 2,
+        count(&rows, &keys) + usize::from(same(&rows, &keys))
+    );
+    // Two rows exchanged under their names: the right key for another row.
+    let exchanged = changed(&rows, |records| {
+        let (a, b) = (records[0][16..].to_vec(), records[1][16..].to_vec());
+        records[0].splice(16.., b);
+        records[1].splice(16.., a);
+    });
+    assert_eq!(count(&exchanged, &keys), 8);
+    // The names that are given are those of the rows that opened, in the same order.
+    let common = joined(&agreement, &garbled, &keys).unwrap();
+    let bad = garbled.records().nth(3).unwrap().0;
+    assert!(!common.match_ids.contains(&bad));
+}
+
+/// Whether the fourth record of both is of one customer.
+fn same(rows: &Submission, keys: &Submission) -> bool {
+    let fourth = |of: &Submission| of.records().nth(3).map(|(id, _)| id);
+    fourth(rows) == fourth(keys)
+}
+
+#[test]
+fn a_value_outside_the_agreement_counts_as_unmatched() {
+    let agreement = agreement();
+    let mut owner = rows_of(OWN, 0..10);
+    owner[2].1 = ["conservative", "own"]; // finer than the agreed level
+    owner[4].1 = ["low", "castle"];
+    owner[6].1 = ["low", ""];
+    let recipient: Vec<_> = (0..10).collect();
+    let (rows, keys) = submissions(&agreement, &owner, &recipient);
+    assert_eq!(joined(&agreement, &rows, &keys).unwrap().table.len(), 7);
+}
+
+#[test]
+fn rows_sealed_under_another_agreement_do_not_open() {
+    let recipient: Vec<_> = (0..10).collect();
+    let (rows, keys) = submissions(&version(2), &rows_of(OWN, 0..10), &recipient);
+    assert_eq!(joined(&version(1), &rows, &keys).unwrap().table.len(), 0);
+    assert_eq!(joined(&version(2), &rows, &keys).unwrap().table.len(), 10);
+}
+
+#[test]
+fn submissions_that_must_fail() {
+    let agreement = agreement();
+    let recipient: Vec<_> = (0..10).collect();
+    let (rows, keys) = submissions(&agreement, &rows_of(OWN, 0..10), &recipient);
+    let fails = |rows: &Submission, keys: &Submission| joined(&agreement, rows, keys).err();
+    let twice = |of: &Submission| changed(of, |records| records.push(records[0].clone()));
+    assert_eq!(
+        fails(&twice(&rows), &keys),
+        Some(JoinError::Repeated(Role::Owner))
+    );
+    assert_eq!(
+        fails(&rows, &twice(&keys)),
+        Some(JoinError::Repeated(Role::Recipient))
+    );
+    // The same whether the other side holds that customer or not.
+    let alone = |of: &Submission| {
+        changed(of, |records| {
+            let mut record = records[0].clone();
+            record[0] ^= 1;
+            records.extend([record.clone(), record]);
+        })
+    };
+    assert_eq!(
+        fails(&alone(&rows), &keys),
+        Some(JoinError::Repeated(Role::Owner))
+    );
+    assert_eq!(
+        fails(&rows, &alone(&keys)),
+        Some(JoinError::Repeated(Role::Recipient))
+    );
+    let mut other = Submission::keys(&[9; 32], 0, 0).unwrap();
+    other.push(&[]).unwrap();
+    assert_eq!(fails(&rows, &other), Some(JoinError::Sessions));
+    assert_eq!(fails(&keys, &keys), Some(JoinError::NoColumns));
+}
