@@ -49,7 +49,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Agreement(AgreementCommand),
     /// Ask a partner for the agreed tags of common customers
-    Exchange(ExchangeArgs),
+    Exchange(Box<ExchangeArgs>),
     /// Check what the broker recorded
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -206,9 +206,9 @@ pub(crate) enum AgreementCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExchangeArgs {
-    /// Fetch again what was released in this flow, after an interruption
+    /// Fetch again what was released in this flow, after an interruption; without FLOW, list those that were interrupted
     #[arg(long, value_name = "FLOW", conflicts_with_all = ["agreement", "from", "column", "out"])]
-    pub(crate) resume: Option<String>,
+    pub(crate) resume: Option<Option<String>>,
     /// Id of the agreement
     #[arg(long, value_name = "ID", required_unless_present = "resume")]
     pub(crate) agreement: Option<String>,

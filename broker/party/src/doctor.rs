@@ -18,7 +18,7 @@ use crate::join::CertificateFacts;
 use crate::limits::Limits;
 use crate::partners::{self, Confirmation};
 use crate::transport::{Broker, call};
-use crate::{audit, error};
+use crate::{audit, error, recipient};
 
 const DATASETS: &str = "datasets.toml";
 const DATASETS_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -131,6 +131,7 @@ fn local(home: &Home) -> Vec<Check> {
         limits(home),
         checkpoint(home),
     ];
+    checks.extend(interrupted(home));
     let agreements = match agreements::list(home) {
         Ok(listing) => {
             let left_out = |skipped: &agreements::Skipped| {
@@ -239,6 +240,28 @@ fn checkpoint(home: &Home) -> Check {
         ),
         Ok(None) | Err(Error::NotJoined(_)) => Check::ok("log", "nothing verified yet"),
         Err(error) => Check::error("log", &error),
+    }
+}
+
+/// Flows that a crash cut off: their matched customers may wait at the broker. Nothing if there are none.
+fn interrupted(home: &Home) -> Option<Check> {
+    const NAME: &str = "interrupted flows";
+    match recipient::unfinished(home) {
+        Err(error) => Some(Check::error(NAME, &error)),
+        Ok(flows) => {
+            let first = flows.first()?;
+            let detail = match flows.len() {
+                1 => format!("flow `{first}` has not come to its end"),
+                more => format!("{more} flows have not come to their end, such as `{first}`"),
+            };
+            Some(Check::warning(
+                NAME,
+                detail,
+                format!(
+                    "run `counterfoil exchange --resume {first}`: it fetches what was released"
+                ),
+            ))
+        }
     }
 }
 

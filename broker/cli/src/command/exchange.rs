@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use counterfoil_party::data::{Delimiter, ReadReport, Source};
+use counterfoil_party::home::Home;
 use counterfoil_party::recipient::{
-    ExchangeOptions, Exchanged, OnProgress, Progress, exchange, resume,
+    ExchangeOptions, Exchanged, OnProgress, Progress, exchange, resume, unfinished,
 };
+use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{open, parse};
@@ -16,6 +18,16 @@ use crate::ui::{Ui, table};
 
 pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), Failure> {
     let home = open(home)?;
+    if matches!(args.resume, Some(None)) {
+        return list(&home, ui);
+    }
+    if args.resume.is_none() && !ui.json() {
+        for flow in unfinished(&home)? {
+            eprintln!(
+                "note: flow `{flow}` was interrupted: `counterfoil exchange --resume {flow}` fetches what it released"
+            );
+        }
+    }
     let shown = Shown::new(!ui.json());
     let read: Arc<Mutex<Option<ReadReport>>> = Arc::default();
     let keep = read.clone();
@@ -26,7 +38,7 @@ pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), F
         }
         bar(event);
     });
-    let done = match &args.resume {
+    let done = match args.resume.as_ref().and_then(Option::as_ref) {
         Some(flow) => resume(&home, parse(flow)?, &progress).await,
         None => exchange(&home, &options(&args)?, &progress).await,
     };
@@ -47,6 +59,24 @@ pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), F
             .map(|report| describe_read(&report) + "\n")
             .unwrap_or_default();
         read + &describe(&done)
+    })
+}
+
+/// The flows that were interrupted: whoever sat at a machine that lost its power was told nothing.
+fn list(home: &Home, ui: Ui) -> Result<(), Failure> {
+    let flows = unfinished(home)?;
+    let flows: Vec<String> = flows.iter().map(ToString::to_string).collect();
+    ui.result(&json!({ "interrupted": flows }), || {
+        if flows.is_empty() {
+            return "no flow was interrupted".into();
+        }
+        let lines = flows
+            .iter()
+            .map(|flow| format!("\n  counterfoil exchange --resume {flow}"));
+        format!(
+            "interrupted; each of these fetches what was released, or finds that nothing was:{}",
+            lines.collect::<String>()
+        )
     })
 }
 

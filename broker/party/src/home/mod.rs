@@ -339,7 +339,11 @@ impl Home {
         })
     }
 
-    fn try_lock(&self, name: &str) -> Result<Option<HomeLock>> {
+    /// Makes this the one process that carries out what `name` stands for; `None` if another one does.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn try_lock(&self, name: &str) -> Result<Option<HomeLock>> {
         let path = self.path.join(name);
         let file = files::open_lock(&path)?;
         match file.try_lock() {

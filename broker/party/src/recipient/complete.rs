@@ -20,16 +20,20 @@ use crate::transport::{Broker, call};
 use crate::{agreements, audit};
 
 use super::map::{self, MapReader};
-use super::record::{FlowRecord, Step, forget};
+use super::record::{self, FlowRecord, Step, forget};
 use super::run::{millis, undecided};
 use super::{Durations, Exchanged, OnProgress, Progress, prepare};
 
 /// Settles a flow that was interrupted: fetches what was released, or says that nothing was and forgets the flow.
 ///
 /// # Errors
-/// [`Error::Local`] for a flow that this home does not know; [`Error::Aborted`] or [`Error::Denied`] if nothing was
+/// [`Error::Local`] for a flow that this home does not know; [`Error::Busy`] for one that another process carries out;
+/// [`Error::Aborted`] or [`Error::Denied`] if nothing was
 /// released; else as [`super::exchange`].
 pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<Exchanged> {
+    FlowRecord::load(home, flow)?;
+    let _lock = record::lock(home, flow)?;
+    // Again, as whoever held the lock has left it.
     let record = FlowRecord::load(home, flow)?;
     if record.step == Step::Requested {
         forget(home, flow)?;

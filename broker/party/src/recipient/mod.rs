@@ -182,7 +182,8 @@ pub struct Durations {
     pub deliver_ms: u64,
 }
 
-/// The flows of this home that are not finished, each of which [`resume`] can settle.
+/// The flows of this home that were interrupted, each of which [`resume`] can settle. Those that another process carries
+/// out just now are not among them.
 ///
 /// # Errors
 /// [`crate::Error::Io`].

@@ -10,8 +10,8 @@ use counterfoil_proto::delivery::DeliverySecret;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::error::Result;
-use crate::home::Home;
+use crate::error::{Error, Result};
+use crate::home::{Home, HomeLock};
 
 use super::Counts;
 
@@ -85,7 +85,7 @@ impl FlowRecord {
     pub(super) fn load(home: &Home, flow: FlowId) -> Result<Self> {
         let name = relative(flow);
         let bytes = home.read(&name, RECORD_BYTES_MAX)?.map(Zeroizing::new).ok_or_else(|| {
-            crate::error::Error::Local(format!(
+            Error::Local(format!(
                 "no flow `{flow}` is unfinished here: `counterfoil exchange --resume` without an id lists those that are"
             ))
         })?;
@@ -104,9 +104,7 @@ impl FlowRecord {
     pub(super) fn store(&self, home: &Home) -> Result<()> {
         let bytes = serde_json::to_vec(self)
             .map(Zeroizing::new)
-            .map_err(|error| {
-                crate::error::Error::Unexpected(format!("cannot write a flow's record: {error}"))
-            })?;
+            .map_err(|error| Error::Unexpected(format!("cannot write a flow's record: {error}")))?;
         home.write(relative(self.flow), &bytes)
     }
 
@@ -139,19 +137,37 @@ impl FlowRecord {
 /// [`crate::Error::Io`].
 pub(super) fn forget(home: &Home, flow: FlowId) -> Result<()> {
     super::map::remove(home, flow)?;
-    home.remove(relative(flow))
+    home.remove(relative(flow))?;
+    home.remove(lock_name(flow))
 }
 
-/// The flows that have a record.
+/// Makes this the one process that carries out a flow: two would take its files away from each other.
+///
+/// # Errors
+/// [`Error::Busy`] if another one does.
+pub(super) fn lock(home: &Home, flow: FlowId) -> Result<HomeLock> {
+    home.try_lock(&lock_name(flow))?.ok_or_else(|| {
+        Error::Busy(format!(
+            "flow `{flow}` is being carried out by another command just now: wait until it has ended"
+        ))
+    })
+}
+
+/// The flows that have a record and that no process carries out.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
 pub(super) fn unfinished(home: &Home) -> Result<Vec<FlowId>> {
-    let names = home.list("flows")?;
-    Ok(names
-        .iter()
-        .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
-        .collect())
+    let mut left = Vec::new();
+    for name in home.list("flows")? {
+        let Some(flow) = name.strip_suffix(".json").and_then(|id| id.parse().ok()) else {
+            continue;
+        };
+        if home.try_lock(&lock_name(flow))?.is_some() {
+            left.push(flow);
+        }
+    }
+    Ok(left)
 }
 
 /// A secret as text that is wiped when dropped.
@@ -175,4 +191,8 @@ mod secret_text {
 
 fn relative(flow: FlowId) -> String {
     format!("flows/{flow}.json")
+}
+
+fn lock_name(flow: FlowId) -> String {
+    format!("flows/{flow}.lock")
 }

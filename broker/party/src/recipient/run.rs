@@ -28,7 +28,7 @@ use crate::transport::{Broker, call};
 use super::complete::complete;
 use super::map::{self, Own};
 use super::prepare::{self, Plan};
-use super::record::{FlowRecord, NewRecord, Step, forget};
+use super::record::{self, FlowRecord, NewRecord, Step, forget};
 use super::{Durations, ExchangeOptions, Exchanged, OnProgress, Progress};
 
 /// How long a request may wait for its flow, in seconds.
@@ -74,6 +74,7 @@ pub async fn exchange(
     };
     let mut record = FlowRecord::new(new, &secret);
     let broker = Broker::connect(home).await?;
+    let _lock = record::lock(home, record.flow)?;
     // A crash from here on leaves a record, which `resume` settles.
     record.store(home)?;
     let flow = Flow {

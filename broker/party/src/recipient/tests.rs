@@ -6,7 +6,7 @@ use counterfoil_psi::{SessionId, Token, dh};
 
 use super::complete::{Output, checked};
 use super::map::{self, MapReader};
-use super::record::{FlowRecord, NewRecord, Step, forget, unfinished};
+use super::record::{FlowRecord, NewRecord, Step, forget, lock, unfinished};
 use super::*;
 use crate::clock::Clock;
 use crate::data::OutputError;
@@ -233,6 +233,27 @@ fn the_map_and_the_record_are_for_this_user_only_and_go_together() {
         FlowRecord::load(&world.home, flow_id()),
         Err(Error::Local(_))
     ));
+}
+
+#[tokio::test]
+async fn a_flow_that_another_process_carries_out_is_neither_listed_nor_touched() {
+    let world = World::new();
+    world.mapped();
+    world.record().0.store(&world.home).unwrap();
+    let busy = lock(&world.home, flow_id()).unwrap();
+    assert_eq!(unfinished(&world.home).unwrap(), []);
+    let progress = Arc::new(|_| ()) as OnProgress;
+    let error = resume(&world.home, flow_id(), &progress).await.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("busy", 7));
+    assert!(FlowRecord::load(&world.home, flow_id()).is_ok());
+    assert!(MapReader::open(world.home.path(), flow_id()).is_ok());
+    drop(busy);
+    let checks = crate::doctor::run(world.home.path(), Clock::system()).await;
+    let advice = format!("counterfoil exchange --resume {}", flow_id());
+    assert!(
+        checks.iter().any(|check| check.advice.contains(&advice)),
+        "{checks:#?}"
+    );
 }
 
 #[tokio::test]
