@@ -179,7 +179,8 @@ impl Flow<'_> {
         let mut ending = pin!(follow(self.broker, record.flow, &on_stage));
         let matched = tokio::select! {
             matched = self.match_tokens(record, &own, asked, durations) => matched,
-            ending = &mut ending => Err(too_early(ending)),
+            // It has told all it knows and must not be asked again.
+            ending = &mut ending => return Err(Failed::Over(too_early(ending))),
         };
         let matched = match matched {
             Ok(matched) => matched,
