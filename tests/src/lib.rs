@@ -3,6 +3,8 @@
 //! This library is what the tests share: where the binary is, and a [`World`] with a broker and two institutions that have
 //! joined, confirmed each other and signed an agreement. What is tested stands in the files beside `src`, one a theme.
 
+pub mod ask;
+pub mod background;
 pub mod data;
 pub mod process;
 pub mod world;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Match customers with another institution without showing them, and keep the stub of every exchange.
 #[derive(Debug, Parser)]
-#[command(name = "counterfoil", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "counterfoil", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// Directory of the broker or the party that the command is about
     #[arg(
@@ -122,7 +122,11 @@ pub(crate) enum PartyCommand {
         invite: String,
     },
     /// Show this institution's name, keys and fingerprint
-    Show,
+    Show {
+        /// Only the fingerprint, to be read out to a partner
+        #[arg(long)]
+        fingerprint: bool,
+    },
     /// Add a person who may propose, sign and ask
     AddUser {
         /// An opaque user id; it goes into the log, a name should not

@@ -28,7 +28,13 @@ pub(crate) async fn run(home: &Path, command: PartyCommand, ui: Ui) -> Result<()
                 )
             })
         }
-        PartyCommand::Show => show(home, ui),
+        PartyCommand::Show { fingerprint: true } => {
+            let fingerprint = open(home)?.fingerprint()?;
+            ui.result(&json!({ "fingerprint": fingerprint }), || {
+                fingerprint.to_string()
+            })
+        }
+        PartyCommand::Show { fingerprint: false } => show(home, ui),
         PartyCommand::AddUser { user } => {
             let person = open(home)?.add_person(&parse(&user)?)?;
             ui.result(&person, || {

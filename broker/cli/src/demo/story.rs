@@ -340,7 +340,12 @@ async fn ask_too_much(
                 .denial()
                 .cloned()
                 .ok_or_else(|| Failure::from(error))?;
-            page.bad(&format!("asked for the tag `foreign_worker` too: {denial}"));
+            let entry = denial
+                .entry
+                .map_or_else(String::new, |entry| format!("; recorded as entry {entry}"));
+            page.bad(&format!(
+                "asked for the tag `foreign_worker` too: {denial}{entry}"
+            ));
             Ok(Refusal {
                 message: denial.to_string(),
                 entry: denial.entry,

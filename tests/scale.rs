@@ -1,0 +1,105 @@
+//! How long an exchange of N x N rows takes, half of them common: three processes, from files to files.
+//!
+//! `cargo bench -p counterfoil-tests --bench scale`, or with `COUNTERFOIL_ROWS=1048576` for another size.
+
+use std::time::{Duration, Instant};
+
+use counterfoil_tests::World;
+use counterfoil_tests::data::{phones, write_customers, write_policies};
+
+fn main() {
+    let rows: usize = std::env::var("COUNTERFOIL_ROWS")
+        .ok()
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(65_536);
+    let mut world = World::agreed_with(|text| {
+        text.replace("rows_per_flow = 1000000", "rows_per_flow = 10000000")
+    });
+    let all = phones(1, rows + rows / 2);
+    write_customers(&world.path("customers.csv"), &all[..rows]);
+    write_policies(&world.path("policies.csv"), &all[rows / 2..]);
+    std::fs::write(
+        world.home("bank").join("limits.toml"),
+        "[default]\nrows_per_flow = 10000000\nidentifiers_per_period = 1000000000\n",
+    )
+    .unwrap();
+    counterfoil_tests::world::chmod_600(&world.home("bank").join("limits.toml"));
+    world.start_owner();
+
+    let before = [
+        ("broker", world.broker.as_ref().unwrap().id()),
+        ("owner's agent", world.owner.as_ref().unwrap().id()),
+    ]
+    .map(|(name, id)| (name, id, Usage::of(id)));
+    let started = Instant::now();
+    let mut exchange = world
+        .exchange_command()
+        .args(["--json", "--carry", "policy"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut recipient = Usage::default();
+    while exchange.try_wait().unwrap().is_none() {
+        // Both figures only grow, so the last look before the end is as good as the end.
+        if let Some(usage) = Usage::read(exchange.id()) {
+            recipient = usage;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let wall = started.elapsed();
+    let output = exchange.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let done: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        done["delivered"].as_u64(),
+        Some(rows as u64 - rows as u64 / 2)
+    );
+
+    println!(
+        "{rows} x {rows} rows, {} delivered, {:.2} s wall",
+        done["delivered"],
+        wall.as_secs_f64()
+    );
+    println!("{:16} {:>8} {:>14}", "process", "CPU s", "peak memory");
+    for (name, id, earlier) in before {
+        let now = Usage::of(id);
+        report(name, now.cpu_s - earlier.cpu_s, now.peak_mib);
+    }
+    report("exchange", recipient.cpu_s, recipient.peak_mib);
+    println!("phases of the recipient, ms: {}", done["durations"]);
+}
+
+fn report(name: &str, cpu_s: f64, peak_mib: u64) {
+    println!("{name:16} {cpu_s:>8.2} {peak_mib:>10} MiB");
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Usage {
+    cpu_s: f64,
+    peak_mib: u64,
+}
+
+impl Usage {
+    fn of(id: u32) -> Self {
+        Self::read(id).expect("the process runs")
+    }
+
+    /// From procfs (Linux): user and system time, and the high-water mark of resident memory.
+    fn read(id: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // Fields 14 and 15, counted from 1; the name in field 2 may have spaces but ends with the last parenthesis.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let ticks: u64 =
+            fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(Self {
+            // The tick of procfs is 1/100 s on every Linux that Rust's std supports.
+            cpu_s: ticks as f64 / 100.0,
+            peak_mib: kib / 1024,
+        })
+    }
+}
