@@ -1,16 +1,20 @@
 //! The half of a party that raises the peer's points to its key.
 
-use super::group::{Exponent, due, read_chunk};
+use std::fmt;
+
+use curve25519_dalek::Scalar;
+use zeroize::Zeroizing;
+
+use super::group::{Halves, due, raise_to_chunk, read_chunk};
 use super::seen::SeenPoints;
 use super::{Error, Misuse, PeerFault, Progress};
 use crate::session::SessionId;
 
 /// Answers the peer's chunks: each point to the power of this party's key.
-#[derive(Debug)]
 pub struct Evaluate {
     session: SessionId,
-    /// Dropped, and so wiped, at the first error.
-    key: Option<Exponent>,
+    /// Half the key. Dropped, and so wiped, at the first error.
+    half: Option<Zeroizing<Scalar>>,
     seen: SeenPoints,
     announced: usize,
     done: usize,
@@ -26,13 +30,13 @@ pub struct Evaluated {
 impl Evaluate {
     pub(super) fn new(
         session: SessionId,
-        key: Exponent,
+        key: &Scalar,
         seen: SeenPoints,
         announced: usize,
     ) -> Self {
         Self {
             session,
-            key: Some(key),
+            half: Some(Zeroizing::new(key.div_by_2())),
             seen,
             announced,
             done: 0,
@@ -47,7 +51,7 @@ impl Evaluate {
     /// [`Error::Peer`] for a malformed chunk or more points than announced;
     /// [`Misuse::AlreadyFailed`] after any error.
     pub fn reply(&mut self, chunk: &[u8]) -> Result<Vec<u8>, Error> {
-        let key = self.key.take().ok_or(Misuse::AlreadyFailed)?;
+        let half = self.half.take().ok_or(Misuse::AlreadyFailed)?;
         let expected = due(self.announced, self.done);
         if expected == 0 {
             return Err(PeerFault::TooManyPoints {
@@ -56,9 +60,9 @@ impl Evaluate {
             .into());
         }
         let points = read_chunk(chunk, expected, self.done, &mut self.seen)?;
-        let reply = key.raise_to_chunk(&points);
+        let reply = raise_to_chunk(&points, Halves::One(&half));
         self.done += points.len();
-        self.key = Some(key);
+        self.half = Some(half);
         Ok(reply)
     }
 
@@ -77,7 +81,7 @@ impl Evaluate {
     /// [`PeerFault::Incomplete`] if the peer sent fewer points than it announced;
     /// [`Misuse::AlreadyFailed`] after any error.
     pub fn finish(self) -> Result<Evaluated, Error> {
-        if self.key.is_none() {
+        if self.half.is_none() {
             return Err(Misuse::AlreadyFailed.into());
         }
         if self.done < self.announced {
@@ -90,5 +94,14 @@ impl Evaluate {
         Ok(Evaluated {
             session: self.session,
         })
+    }
+}
+
+impl fmt::Debug for Evaluate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Evaluate")
+            .field("session", &self.session)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,5 @@
 //! Exponents, chunks of encoded points, and raising the one to the other on all cores.
 
-use std::fmt;
-
 use curve25519_dalek::ristretto::CompressedRistretto;
 use curve25519_dalek::traits::IsIdentity;
 use curve25519_dalek::{RistrettoPoint, Scalar};
@@ -17,7 +15,7 @@ pub(super) const POINT_BYTES: usize = 32;
 
 /// Points a core raises before it encodes them together. Large enough to spread the one
 /// inversion of a batch, small enough that a chunk keeps 16 cores busy.
-const BATCH: usize = 125;
+pub(super) const BATCH: usize = 125;
 
 /// Draws a scalar that is not zero. Zero comes with probability 2^-252, but would make
 /// every token public, so the loop is cheaper than the argument.
@@ -30,63 +28,69 @@ pub(super) fn nonzero_scalar<R: CryptoRng + ?Sized>(rng: &mut R) -> Zeroizing<Sc
     }
 }
 
-/// A secret exponent e, kept as e/2.
+/// Secret exponents, each given as its half.
 ///
 /// Encoding one point costs an inverse square root, and the group has no batch form of it
 /// except for doubled points (`double_and_compress_batch`: one inversion for a whole batch).
 /// So points are raised to e/2 and doubled by the encoder, which gives the encoding of
 /// exactly e times the point at a fraction of the price. Multiplication is constant time.
-pub(super) struct Exponent {
-    half: Zeroizing<Scalar>,
+#[derive(Clone, Copy)]
+pub(super) enum Halves<'a> {
+    /// One exponent for all points.
+    One(&'a Scalar),
+    /// An exponent for each point.
+    Each(&'a [Scalar]),
 }
 
-impl Exponent {
-    pub(super) fn new(e: &Scalar) -> Self {
-        Self {
-            half: Zeroizing::new(e.div_by_2()),
+impl Halves<'_> {
+    /// The exponents from the point `start` on, as many as are asked for.
+    fn from(self, start: usize) -> impl Iterator<Item = Scalar> {
+        let (one, each) = match self {
+            Self::One(half) => (Some(*half), None),
+            Self::Each(halves) => (None, halves.get(start..)),
+        };
+        let each = each.unwrap_or_default().iter().copied();
+        each.chain(one.into_iter().cycle())
+    }
+}
+
+/// Raises `points[i]` and hands its encoding to `write` with `out[i]`, on all cores.
+///
+/// Results are written in place: collecting them would leave copies of tokens in freed
+/// memory. INVARIANT (lengths): `points`, `out` and the exponents have the same length, as
+/// `split_chunk` and the callers see to.
+pub(super) fn raise<T, F>(points: &[RistrettoPoint], halves: Halves<'_>, out: &mut [T], write: F)
+where
+    T: Send,
+    F: Fn(&mut T, usize, &[u8; POINT_BYTES]) + Sync,
+{
+    debug_assert_eq!(points.len(), out.len());
+    let batches = points
+        .par_chunks(BATCH)
+        .zip(out.par_chunks_mut(BATCH))
+        .enumerate();
+    batches.for_each(|(number, (batch, out))| {
+        let start = number * BATCH;
+        let mut raised: Vec<RistrettoPoint> = batch
+            .iter()
+            .zip(halves.from(start))
+            .map(|(point, half)| point * half)
+            .collect();
+        let mut encoded = RistrettoPoint::double_and_compress_batch(&raised);
+        for ((to, point), place) in out.iter_mut().zip(&encoded).zip(start..) {
+            write(to, place, point.as_bytes());
         }
-    }
-
-    /// Raises `points[i]` and hands its encoding to `write` with `out[i]`, on all cores.
-    ///
-    /// Results are written in place: collecting them would leave copies of tokens in freed
-    /// memory. INVARIANT (lengths): both slices have the same length, as `split_chunk` and
-    /// the callers' `chunk_mut` see to.
-    pub(super) fn raise<T, F>(&self, points: &[RistrettoPoint], out: &mut [T], write: F)
-    where
-        T: Send,
-        F: Fn(&mut T, usize, &[u8; POINT_BYTES]) + Sync,
-    {
-        debug_assert_eq!(points.len(), out.len());
-        let batches = points
-            .par_chunks(BATCH)
-            .zip(out.par_chunks_mut(BATCH))
-            .enumerate();
-        batches.for_each(|(number, (batch, out))| {
-            let mut raised: Vec<RistrettoPoint> = batch.iter().map(|p| p * *self.half).collect();
-            let mut encoded = RistrettoPoint::double_and_compress_batch(&raised);
-            let places = number * BATCH..;
-            for ((to, point), place) in out.iter_mut().zip(&encoded).zip(places) {
-                write(to, place, point.as_bytes());
-            }
-            // After the last step these are the group elements behind tokens.
-            raised.zeroize();
-            encoded.zeroize();
-        });
-    }
-
-    /// Raises the points to a chunk of encodings that can be sent.
-    pub(super) fn raise_to_chunk(&self, points: &[RistrettoPoint]) -> Vec<u8> {
-        let mut chunk = vec![[0; POINT_BYTES]; points.len()];
-        self.raise(points, &mut chunk, |to, _, encoded| *to = *encoded);
-        chunk.into_flattened()
-    }
+        // After the last step these are the group elements behind tokens.
+        raised.zeroize();
+        encoded.zeroize();
+    });
 }
 
-impl fmt::Debug for Exponent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Exponent(<redacted>)")
-    }
+/// Raises the points to a chunk of encodings that can be sent.
+pub(super) fn raise_to_chunk(points: &[RistrettoPoint], halves: Halves<'_>) -> Vec<u8> {
+    let mut chunk = vec![[0; POINT_BYTES]; points.len()];
+    raise(points, halves, &mut chunk, |to, _, encoded| *to = *encoded);
+    chunk.into_flattened()
 }
 
 /// Points that the chunk beginning at point `done` of `total` holds: all chunks but the

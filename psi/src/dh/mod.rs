@@ -2,8 +2,8 @@
 //!
 //! # Protocol
 //!
-//! The owner O holds items x and draws scalars a (key) and s (blind); the recipient R holds
-//! items y and draws b and r. H is [`hash_to_group`](crate)'s `hash_to_ristretto255` (RFC 9380),
+//! The owner O holds items x and draws a scalar a (its key) and for each item a blind s; the
+//! recipient R holds items y and draws b and for each item a blind r. H is [`hash_to_group`](crate)'s `hash_to_ristretto255` (RFC 9380),
 //! everything is drawn afresh for every session, each side shuffles its items first.
 //!
 //! ```text
@@ -21,7 +21,7 @@
 //! (its own items) and an [`Evaluate`] (the peer's items), which may run at the same time.
 //! Six exponentiations for an item pair, 3(n + m) in all; on the wire 64 bytes an item.
 //!
-//! Without the blinds s and r, R would answer with H(x)^(ab) itself and so hold every token
+//! Without the blinds, R would answer with H(x)^(ab) itself and so hold every token
 //! of O, matched or not. **What goes over the wire is never what a token is made from**; a
 //! test gives an attacker each party's whole view and checks it, and checks that the
 //! attacker does succeed against the protocol without blinds.
@@ -30,10 +30,9 @@
 //!
 //! *Honest-but-curious sides, no collusion with the broker.* Under DDH in ristretto255, with H
 //! and the KDF random oracles: for an item x that R does not hold, R sees H(x)^s and
-//! H(x)^(sb), with s unknown and independent of everything else R sees. As H(x) has an
-//! unknown logarithm, H(x)^s is indistinguishable from a fresh random element, so R's view
-//! can be simulated from its own items and the size of O's set; H(x)^(ab) stays unknown to R
-//! because a does. By symmetry for O. This is the classic commutative-exponentiation match
+//! H(x)^(sb), where s is uniform, and used for this x alone. So H(x)^s is a uniform element
+//! whatever x is, even to a reader without bounds on computing, and R's view can be simulated
+//! from its own items and the size of O's set; H(x)^(ab) stays unknown to R because a does. By symmetry for O. This is the classic commutative-exponentiation match
 //! (Meadows, IEEE S&P 1986; Huberman, Franklin, Hogg, ACM EC 1999) as two interleaved
 //! OPRFs of the 2HashDH kind (Jarecki, Kiayias, Krawczyk, ASIACRYPT 2014; RFC 9497), one
 //! keyed by each side.
@@ -53,13 +52,20 @@
 //!   the announced size, on which caps and charges rest, is the number of distinct queries.
 //!   Computing tokens for more items than it queried is the one-more-gap-Diffie-Hellman
 //!   problem that RFC 9497 section 7.2.1 and 2HashDH rest on. We know of no use for the elements
-//!   H(x)^s and H(x)^(sa) that R gets besides (s hides x and divides out only at O), but our
+//!   H(x)^s and H(x)^(sa) that R gets besides (s hides x and divides out only at O). Points
+//!   of a later chunk may be answers to an earlier one, a^i in place of a, which shortens a
+//!   search for a by a few bits (Cheon, EUROCRYPT 2006; RFC 9497 section 7.2.3). Our
 //!   composition of the two OPRFs has no written proof against malicious sides: a sketch is
 //!   all this paragraph is.
 //! - R may answer with anything. O's tokens are then wrong at positions of R's choosing, which
 //!   R cannot tie to items because O shuffled: the same as leaving rows out, which no PSI
-//!   prevents. If R colludes with the broker and answers g^t, the broker sees
-//!   KDF(session, x, g^(ta/s)); testing an x against it takes g^(a/s), which nobody but O has.
+//!   prevents. It matters when the broker colludes and shows R what O submits, because whoever
+//!   knows the element behind a token can try all identifiers against it. An answer P to the
+//!   question H(x)^s makes O's token out of P^(a/s). With P = g^t that takes g^(a/s), with an
+//!   answer made of another question it takes the ratio of two blinds, and nobody but O has
+//!   either; with P = H(x)^(st) it takes H(x)^a, so x must have been queried. This is why each
+//!   item has a blind of its own: with one for all, answers made of a single question whose x
+//!   was queried would open the whole set (a test carries that attack out).
 //! - R may choose b badly (1, or an old one). It thereby gives up its own protection, not O's: a
 //!   remains unknown. It may query items it does not hold, up to its announced size; caps,
 //!   canaries and charges are there for that, not this protocol.
@@ -72,6 +78,7 @@
 //! Scalar multiplication, hashing to the group and encoding are constant time
 //! (curve25519-dalek); exponents, points on the way to tokens, and tokens are wiped.
 
+mod blinds;
 mod error;
 mod evaluate;
 mod group;
@@ -80,10 +87,8 @@ mod seen;
 
 use std::sync::Arc;
 
-use curve25519_dalek::Scalar;
 use rand::seq::SliceRandom;
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
 pub use error::{Error, Misuse, PeerFault};
 pub use evaluate::{Evaluate, Evaluated};
@@ -91,8 +96,9 @@ pub use query::Query;
 
 use crate::identifier::IdentifierSet;
 use crate::session::SessionId;
-use group::{Exponent, nonzero_scalar};
-use query::Exponents;
+use blinds::Blinds;
+use group::nonzero_scalar;
+use query::Secrets;
 use seen::SeenPoints;
 
 /// Points of a full chunk: 64,000 bytes, so that a chunk with its framing and tag fits one
@@ -131,31 +137,14 @@ pub fn begin<R: CryptoRng + ?Sized>(
     rng: &mut R,
 ) -> Result<(Query, Evaluate), Error> {
     let secrets = Secrets::draw(rng);
-    begin_with(session, items, peer_items, &secrets, rng)
-}
-
-/// The scalars of one party in one session.
-struct Secrets {
-    /// a or b.
-    key: Zeroizing<Scalar>,
-    /// s or r.
-    blind: Zeroizing<Scalar>,
-}
-
-impl Secrets {
-    fn draw<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
-        Self {
-            key: nonzero_scalar(rng),
-            blind: nonzero_scalar(rng),
-        }
-    }
+    begin_with(session, items, peer_items, secrets, rng)
 }
 
 fn begin_with<R: CryptoRng + ?Sized>(
     session: SessionId,
     items: Arc<IdentifierSet>,
     peer_items: u32,
-    secrets: &Secrets,
+    secrets: Secrets,
     rng: &mut R,
 ) -> Result<(Query, Evaluate), Error> {
     if peer_items > ITEMS_MAX {
@@ -170,16 +159,19 @@ fn begin_with<R: CryptoRng + ?Sized>(
     }
     let mut order: Vec<u32> = (0..own).collect();
     order.shuffle(rng);
-    let unblind = Zeroizing::new(secrets.blind.invert());
-    let finish = Zeroizing::new(*secrets.key * *unblind);
-    let exponents = Exponents {
-        blind: Exponent::new(&secrets.blind),
-        finish: Exponent::new(&finish),
-    };
-    let query = Query::new(session, items, order, exponents, SeenPoints::new(rng));
-    let key = Exponent::new(&secrets.key);
-    let evaluate = Evaluate::new(session, key, SeenPoints::new(rng), peer_items as usize);
+    let seen = SeenPoints::new(rng);
+    let evaluate = Evaluate::new(session, &secrets.key, seen, peer_items as usize);
+    let query = Query::new(session, items, order, secrets, SeenPoints::new(rng));
     Ok((query, evaluate))
+}
+
+impl Secrets {
+    fn draw<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        Self {
+            key: nonzero_scalar(rng),
+            blinds: Blinds::draw(rng),
+        }
+    }
 }
 
 #[cfg(test)]

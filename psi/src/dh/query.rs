@@ -1,12 +1,14 @@
 //! The half of a party that sends its own items blinded and makes tokens of the answers.
 
-use std::mem;
 use std::sync::Arc;
+use std::{fmt, mem};
 
+use curve25519_dalek::Scalar;
 use rayon::prelude::*;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use super::group::{Exponent, due, read_chunk};
+use super::blinds::Blinds;
+use super::group::{Halves, due, raise, raise_to_chunk, read_chunk};
 use super::seen::SeenPoints;
 use super::{Error, Evaluated, Misuse, PeerFault, Progress};
 use crate::hash_to_group::{ITEM_DST, hash_to_ristretto255};
@@ -15,14 +17,13 @@ use crate::session::SessionId;
 use crate::token::Token;
 
 /// Sends this party's items, blinded and shuffled, and turns the replies into tokens.
-#[derive(Debug)]
 pub struct Query {
     session: SessionId,
     items: Arc<IdentifierSet>,
     /// `order[k]` is the index of the item sent as point k.
     order: Vec<u32>,
     /// Dropped, and so wiped, at the first error.
-    exponents: Option<Exponents>,
+    secrets: Option<Secrets>,
     seen: SeenPoints,
     sent: usize,
     answered: usize,
@@ -30,11 +31,13 @@ pub struct Query {
     tokens: Vec<Token>,
 }
 
-/// The two exponents of this half: s for what is sent, a/s for what comes back.
-#[derive(Debug)]
-pub(super) struct Exponents {
-    pub(super) blind: Exponent,
-    pub(super) finish: Exponent,
+/// The scalars of one party in one session. [`Evaluate`](super::Evaluate) has a copy of the key.
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Secrets {
+    /// a or b.
+    pub(super) key: Zeroizing<Scalar>,
+    /// s_k or r_k for the item sent as point k.
+    pub(super) blinds: Blinds,
 }
 
 impl Query {
@@ -43,16 +46,16 @@ impl Query {
         session: SessionId,
         items: Arc<IdentifierSet>,
         order: Vec<u32>,
-        exponents: Exponents,
+        secrets: Secrets,
         seen: SeenPoints,
     ) -> Self {
         let tokens = order.iter().map(|_| Token::pending()).collect();
-        let exponents = Some(exponents);
+        let secrets = Some(secrets);
         Self {
             session,
             items,
             order,
-            exponents,
+            secrets,
             seen,
             sent: 0,
             answered: 0,
@@ -65,7 +68,7 @@ impl Query {
     /// # Errors
     /// [`Misuse::AlreadyFailed`] after any error.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let exponents = self.exponents.as_ref().ok_or(Misuse::AlreadyFailed)?;
+        let secrets = self.secrets.as_ref().ok_or(Misuse::AlreadyFailed)?;
         let count = due(self.order.len(), self.sent);
         if count == 0 {
             return Ok(None);
@@ -79,7 +82,8 @@ impl Query {
             .par_iter()
             .map(|&index| hash_to_ristretto255(items.item(index), ITEM_DST))
             .collect();
-        let chunk = exponents.blind.raise_to_chunk(&points);
+        let halves = secrets.blinds.question_halves(self.sent..self.sent + count);
+        let chunk = raise_to_chunk(&points, Halves::Each(&halves));
         points.zeroize();
         self.sent += count;
         Ok(Some(chunk))
@@ -91,24 +95,28 @@ impl Query {
     /// [`Error::Peer`] for a malformed reply or one to a chunk that was not sent;
     /// [`Misuse::AlreadyFailed`] after any error.
     pub fn accept_reply(&mut self, reply: &[u8]) -> Result<(), Error> {
-        let exponents = self.exponents.take().ok_or(Misuse::AlreadyFailed)?;
+        let secrets = self.secrets.take().ok_or(Misuse::AlreadyFailed)?;
         let expected = due(self.sent, self.answered);
         if expected == 0 {
             return Err(PeerFault::UnrequestedReply.into());
         }
         let points = read_chunk(reply, expected, self.answered, &mut self.seen)?;
         let range = self.answered..self.answered + points.len();
+        let halves = secrets.blinds.reply_halves(range.clone(), &secrets.key);
         let order = self.order.get(range.clone()).unwrap_or_default();
         let tokens = self.tokens.get_mut(range).unwrap_or_default();
         let (session, items) = (&self.session, &self.items);
-        exponents
-            .finish
-            .raise(&points, tokens, |token, place, element| {
+        raise(
+            &points,
+            Halves::Each(&halves),
+            tokens,
+            |token, place, element| {
                 let item = order.get(place).map_or(&[][..], |&index| items.item(index));
                 *token = Token::derive(session, item, element);
-            });
+            },
+        );
         self.answered += points.len();
-        self.exponents = Some(exponents);
+        self.secrets = Some(secrets);
         Ok(())
     }
 
@@ -121,14 +129,14 @@ impl Query {
         }
     }
 
-    /// Ends the session, wipes its exponents, and gives the token of each item, in the order
+    /// Ends the session, wipes its secrets, and gives the token of each item, in the order
     /// of the set's indices.
     ///
     /// # Errors
     /// [`PeerFault::Incomplete`] if replies are missing; [`Misuse`] if own chunks were not
     /// sent, `evaluated` is of another session, or the session had failed.
     pub fn finish(mut self, evaluated: Evaluated) -> Result<Vec<Token>, Error> {
-        if self.exponents.is_none() {
+        if self.secrets.is_none() {
             return Err(Misuse::AlreadyFailed.into());
         }
         if evaluated.session != self.session {
@@ -156,5 +164,15 @@ impl Query {
             }
         }
         Ok(sorted)
+    }
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query")
+            .field("session", &self.session)
+            .field("items", &self.items)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
     }
 }

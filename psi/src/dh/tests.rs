@@ -65,7 +65,7 @@ pub(super) fn run_with(
         session,
         sets[0].clone(),
         sizes[1],
-        secrets[0],
+        secrets[0].clone(),
         &mut rng(seed),
     )
     .unwrap();
@@ -73,7 +73,7 @@ pub(super) fn run_with(
         session,
         sets[1].clone(),
         sizes[0],
-        secrets[1],
+        secrets[1].clone(),
         &mut rng(seed + 1),
     )
     .unwrap();
@@ -217,22 +217,19 @@ fn two_sessions_over_the_same_rows_share_nothing() {
 fn sending_order(seed: u64) -> Vec<u32> {
     let secrets = Secrets::draw(&mut rng(99));
     let items = set(0..100);
-    let (mut query, _) = begin_with(SESSION, items.clone(), 0, &secrets, &mut rng(seed)).unwrap();
+    let mut rng = rng(seed);
+    let (mut query, _) = begin_with(SESSION, items.clone(), 0, secrets.clone(), &mut rng).unwrap();
     let chunk = query.next_chunk().unwrap().unwrap();
-    let blinded = |index| {
+    let blinded = |index, place| {
         let point = crate::hash_to_group::hash_to_ristretto255(
             items.item(index),
             crate::hash_to_group::ITEM_DST,
         );
-        (point * *secrets.blind).compress().to_bytes()
+        (point * secrets.blinds.at(place)).compress().to_bytes()
     };
-    let by_index: Vec<[u8; 32]> = (0..100).map(blinded).collect();
-    let find = |point: &[u8; 32]| by_index.iter().position(|p| p == point).unwrap();
-    chunk
-        .as_chunks::<32>()
-        .0
-        .iter()
-        .map(|p| u32::try_from(find(p)).unwrap())
+    let find = |place, sent| (0..100).find(|&index| blinded(index, place) == sent);
+    let sent = chunk.as_chunks::<32>().0.iter().enumerate();
+    sent.map(|(place, point)| find(place, *point).unwrap())
         .collect()
 }
 
@@ -262,5 +259,31 @@ fn tokens_are_the_formula_of_the_design() {
         let expected = Token::derive(&SESSION, item, shared.compress().as_bytes());
         assert_eq!(run.owner_tokens[index as usize], expected);
         assert_eq!(run.recipient_tokens[index as usize], expected);
+    }
+}
+
+#[test]
+fn every_place_has_a_blind_of_its_own() {
+    let (one, other) = (Blinds::draw(&mut rng(1)), Blinds::draw(&mut rng(2)));
+    let blinds: BTreeSet<[u8; 32]> = (0..500)
+        .flat_map(|place| [one.at(place), other.at(place)])
+        .map(|blind| blind.to_bytes())
+        .collect();
+    assert_eq!(blinds.len(), 1000);
+    assert_eq!(one.at(3), one.at(3));
+}
+
+#[test]
+fn halves_are_those_of_the_formula() {
+    let secrets = Secrets::draw(&mut rng(1));
+    // More than two batches, and not from the first place.
+    let (from, to) = (7, 7 + 300);
+    let questions = secrets.blinds.question_halves(from..to);
+    let replies = secrets.blinds.reply_halves(from..to, &secrets.key);
+    assert_eq!((questions.len(), replies.len()), (300, 300));
+    for (place, (question, reply)) in (from..to).zip(questions.iter().zip(replies.iter())) {
+        let blind = secrets.blinds.at(place);
+        assert_eq!(question + question, blind);
+        assert_eq!((reply + reply) * blind, *secrets.key);
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! The attacker knows what the party knows: its scalars, every point sent and received, the
 //! session, and a dictionary that holds all identifiers of both sides (phones can be
-//! enumerated). It raises every point, and every hashed identifier, to every product of the
-//! scalars and their inverses up to the second power, pairs each result with each identifier,
-//! and looks whether the match id is one that the other side will submit.
+//! enumerated). It raises every point, and every hashed identifier, to every product of its key
+//! and one of its blinds and their inverses up to the second power, pairs each result with each
+//! identifier, and looks whether the match id is one that the other side will submit.
+//!
+//! A second attacker does not follow the protocol: it answers as it likes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use std::sync::Arc;
 use curve25519_dalek::ristretto::CompressedRistretto;
 use curve25519_dalek::{RistrettoPoint, Scalar};
 
-use super::Secrets;
 use super::tests::{Run, SESSION, rng, run_with, set};
+use super::{Blinds, Secrets, begin_with};
 use crate::hash_to_group::{ITEM_DST, hash_to_ristretto255};
 use crate::identifier::IdentifierSet;
 use crate::token::{MatchId, Token};
@@ -24,7 +26,8 @@ fn sets() -> [Arc<IdentifierSet>; 2] {
 }
 
 struct View<'a> {
-    scalars: [Scalar; 2],
+    key: Scalar,
+    blinds: Vec<Scalar>,
     points: Vec<RistrettoPoint>,
     dictionary: &'a IdentifierSet,
 }
@@ -35,25 +38,26 @@ impl<'a> View<'a> {
         let points = wire
             .into_iter()
             .flat_map(|t| t.questions.iter().chain(&t.replies))
-            .flat_map(|chunk| chunk.as_chunks::<32>().0)
-            .map(|point| CompressedRistretto(*point).decompress().unwrap())
+            .flat_map(|chunk| decode(chunk))
             .collect();
         Self {
-            scalars: [*secrets.key, *secrets.blind],
+            key: *secrets.key,
+            blinds: (0..8).map(|place| secrets.blinds.at(place)).collect(),
             points,
             dictionary,
         }
     }
 
-    /// k^i * s^j for all i, j from -2 to 2.
-    fn exponents(&self) -> Vec<Scalar> {
+    /// k^i * s^j for all i, j from -2 to 2 and every own blind s.
+    fn exponents(&self) -> BTreeSet<[u8; 32]> {
         let powers = |e: Scalar| {
             let inverse = e.invert();
             [inverse * inverse, inverse, Scalar::ONE, e, e * e]
         };
-        let [key, blind] = self.scalars.map(powers);
-        key.iter()
-            .flat_map(|k| blind.iter().map(move |s| k * s))
+        let key = powers(self.key);
+        let blinds = self.blinds.iter().copied().flat_map(powers);
+        blinds
+            .flat_map(|s| key.iter().map(move |k| (k * s).to_bytes()))
             .collect()
     }
 
@@ -68,6 +72,7 @@ impl<'a> View<'a> {
         let bases: Vec<RistrettoPoint> = self.points.iter().copied().chain(hashed).collect();
         let mut found = BTreeSet::new();
         for exponent in self.exponents() {
+            let exponent = Scalar::from_canonical_bytes(exponent).unwrap();
             for base in &bases {
                 let element = (base * exponent).compress();
                 for item in &items {
@@ -77,6 +82,18 @@ impl<'a> View<'a> {
         }
         found
     }
+}
+
+fn decode(chunk: &[u8]) -> Vec<RistrettoPoint> {
+    let points = chunk.as_chunks::<32>().0.iter();
+    points
+        .map(|point| CompressedRistretto(*point).decompress().unwrap())
+        .collect()
+}
+
+fn encode(points: impl IntoIterator<Item = RistrettoPoint>) -> Vec<u8> {
+    let encodings = points.into_iter().map(|point| point.compress().to_bytes());
+    encodings.flatten().collect()
 }
 
 /// What one side must not be able to compute, and what it must.
@@ -120,7 +137,7 @@ fn honest(seed: u64) -> Secrets {
 fn unblinded(seed: u64) -> Secrets {
     let honest = honest(seed);
     Secrets {
-        blind: honest.key.clone(),
+        blinds: Blinds::Shared(*honest.key),
         key: honest.key,
     }
 }
@@ -158,8 +175,62 @@ fn the_attack_finds_every_token_of_an_unblinded_recipient() {
 fn the_attack_does_not_cry_wolf() {
     let bare = Secrets {
         key: honest(1).key,
-        blind: zeroize::Zeroizing::new(Scalar::ONE),
+        blinds: Blinds::Shared(Scalar::ONE),
     };
     let [_, recipient_view] = attack_both_sides([&bare, &honest(2)]);
     assert_eq!(recipient_view.stolen, 0);
+}
+
+/// A recipient that colludes with the broker answers all of the owner's questions with powers of
+/// one of them, the `target`-th, and gets H(y)^a for its own items as anybody does. Returns how
+/// many of the 6 tokens of items that it never queried it can then compute.
+fn steer(blinds: Blinds, target: usize) -> usize {
+    let [owner, recipient] = sets();
+    let secrets = Secrets {
+        key: honest(1).key,
+        blinds,
+    };
+    let (mut query, mut evaluate) = begin_with(SESSION, owner, 8, secrets, &mut rng(7)).unwrap();
+    let items: Vec<&[u8]> = (0..).map_while(|index| recipient.get(index)).collect();
+    let hashed = items
+        .iter()
+        .map(|item| hash_to_ristretto255(item, ITEM_DST));
+    let raised = decode(&evaluate.reply(&encode(hashed)).unwrap());
+
+    let powers = || (1_u64..=8).map(Scalar::from);
+    let asked = decode(&query.next_chunk().unwrap().unwrap())[target];
+    query
+        .accept_reply(&encode(powers().map(|t| asked * t)))
+        .unwrap();
+    let tokens = query.finish(evaluate.finish().unwrap()).unwrap();
+    let not_queried: BTreeSet<MatchId> = tokens[..6].iter().map(Token::match_id).collect();
+
+    let dictionary = set(0..14);
+    let mut found = BTreeSet::new();
+    for element in raised.iter().flat_map(|h| powers().map(move |t| h * t)) {
+        let element = element.compress();
+        for item in (0..).map_while(|index| dictionary.get(index)) {
+            found.insert(Token::derive(&SESSION, item, element.as_bytes()).match_id());
+        }
+    }
+    not_queried.intersection(&found).count()
+}
+
+/// Two of the owner's items were queried: a blind that all items share gives everything away to
+/// answers made of either, and nothing otherwise.
+#[test]
+fn answers_made_of_one_question_open_a_set_with_a_shared_blind() {
+    let shared = *honest(9).key;
+    let mut stolen: Vec<usize> = (0..8)
+        .map(|target| steer(Blinds::Shared(shared), target))
+        .collect();
+    stolen.sort_unstable();
+    assert_eq!(stolen, [0, 0, 0, 0, 0, 0, 6, 6]);
+}
+
+#[test]
+fn answers_made_of_one_question_open_nothing() {
+    for target in 0..8 {
+        assert_eq!(steer(Blinds::draw(&mut rng(9)), target), 0);
+    }
 }
