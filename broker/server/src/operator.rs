@@ -184,7 +184,8 @@ fn refused(status: tonic::Status) -> OperatorError {
     OperatorError::Refused(status.message().to_owned())
 }
 
-async fn dial(
+/// Connects to the broker at `address`, whose certificate must bear [`SERVER_NAME`].
+pub(crate) async fn dial(
     address: String,
     tls: TlsConnector,
 ) -> std::io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {

@@ -228,6 +228,11 @@ async fn sweep(broker: Arc<Broker>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
+        for flow in broker.flows.deserted() {
+            broker
+                .abort(flow, "offer", "the connection to the owner's agent was lost")
+                .await;
+        }
         for flow in broker.flows.idle() {
             broker
                 .abort(flow, "idle", "nothing came from an agent for too long")
@@ -235,3 +240,6 @@ async fn sweep(broker: Arc<Broker>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

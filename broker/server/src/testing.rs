@@ -1,6 +1,10 @@
 //! What the crate's tests share: institutions with their people, an agreement, requests, and a log told entry by entry.
 
-use std::sync::Arc;
+mod matched;
+mod world;
+
+pub(crate) use matched::{TAGS, submissions};
+pub(crate) use world::World;
 
 use counterfoil_audit::entry::{
     Actor, AgreementCountersigned, AgreementProposed, BrokerInitialised, CoarseCount, Digest,
@@ -17,26 +21,14 @@ use counterfoil_policy::moment::Timestamp as Moment;
 use counterfoil_policy::request::{DeliveryKey, RequestBody, SignedRequest};
 use counterfoil_policy::text::FlowId as PolicyFlowId;
 use counterfoil_proto::delivery::{DeliverySecret, SUITE};
-use counterfoil_proto::payload::Layout;
-use counterfoil_psi::Role as Side;
-use counterfoil_psi::{
-    IdentifierKind, IdentifierSet, Normaliser, PayloadLength, RowContext, SessionId, Token, dh,
-};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use serde_json::Value;
-use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
-use crate::broker::Broker;
 use crate::decide::agreements::reference;
 use crate::decide::flows::{self, Situation};
-use crate::flow::registry::Running;
-use crate::flow::submission::Submission;
-use crate::home::{Config, Home};
-use crate::log::{Decided, LogDown};
 use crate::refusal::label;
-use crate::state::flows::Stage;
 use crate::state::{Inconsistent, State};
 
 /// An institution with the keys of its agent and of two people.
@@ -299,170 +291,6 @@ impl Story {
     pub(crate) fn told(&mut self, event: impl Into<Event>) -> u64 {
         self.tell(event).unwrap()
     }
-}
-
-/// A broker in a directory of its own, without its listener.
-pub(crate) struct World {
-    pub(crate) broker: Arc<Broker>,
-    pub(crate) dir: TempDir,
-}
-
-impl World {
-    /// Bank and insurer have joined, and this agreement is in force.
-    pub(crate) async fn with(agreement: &Agreement) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::create(dir.path(), config(), OffsetDateTime::now_utc()).unwrap();
-        let world = Self {
-            broker: Arc::new(Broker::open(home).unwrap()),
-            dir,
-        };
-        world.record(initialised()).await;
-        for house in [bank(), insurer()] {
-            world.record(house.invited()).await;
-            world.record(house.joined()).await;
-        }
-        world.record(proposed(agreement)).await;
-        world.record(countersigned(agreement)).await;
-        world
-    }
-
-    pub(crate) async fn record(&self, event: impl Into<Event>) -> u64 {
-        record(&self.broker, event).await
-    }
-
-    /// A flow that was granted just now, with the secret of its delivery.
-    pub(crate) async fn granted(
-        &self,
-        agreement: &Agreement,
-        flow: u8,
-        tags: &[&str],
-    ) -> (Arc<Running>, DeliverySecret) {
-        let (mut body, secret) = request_body(agreement, flow);
-        body.tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
-        let signed = SignedRequest::sign(&insurer().key, body).unwrap();
-        let decided = self.broker.ledger.read(|state| {
-            let ready = |_: &Agreement| Situation {
-                owner_listens: true,
-                recipient_busy: false,
-            };
-            flows::request(state, now(), &insurer().org(), &signed, ready)
-        });
-        let granted = decided.value.map_err(|r| r.message).unwrap();
-        let flow = granted.event.flow;
-        self.record(granted.event.clone()).await;
-        let flows = &self.broker.flows;
-        flows.start(granted.event, granted.agreement, granted.request);
-        assert!(flows.get(flow).is_none(), "not before it is admitted");
-        assert!(flows.admit(flow));
-        (flows.get(flow).unwrap(), secret)
-    }
-
-    pub(crate) fn stage(&self, running: &Running) -> Stage {
-        let stage = |state: &State| state.flow(running.grant.flow).unwrap().stage.clone();
-        self.broker.ledger.read(stage)
-    }
-
-    /// Files in the directory of deliveries.
-    pub(crate) fn deliveries(&self) -> usize {
-        let deliveries = self.dir.path().join("deliveries");
-        std::fs::read_dir(deliveries).unwrap().count()
-    }
-}
-
-/// Any free port of this machine.
-pub(crate) fn config() -> Config {
-    Config {
-        name: "broker.test".into(),
-        listen: "127.0.0.1:0".into(),
-        address: "127.0.0.1:0".into(),
-    }
-}
-
-pub(crate) async fn record(broker: &Broker, event: impl Into<Event>) -> u64 {
-    let decided = Decided {
-        events: vec![event.into()],
-        value: (),
-    };
-    let recorded: Result<_, LogDown> = broker
-        .ledger
-        .commit(broker.actor(), |_, _| Ok(decided))
-        .await;
-    recorded.unwrap().index()
-}
-
-/// What both sides hold after matching these customers, in the order given.
-pub(crate) fn matched(
-    session: SessionId,
-    owner: &[u32],
-    recipient: &[u32],
-) -> (Vec<Token>, Vec<Token>) {
-    let rng = &mut UnwrapErr(SysRng);
-    let emails = Normaliser::new(IdentifierKind::Email, None);
-    let mut set = |customers: &[u32]| {
-        let mut set = IdentifierSet::new(IdentifierKind::Email, rng);
-        for customer in customers {
-            let text = format!("customer{customer}@example.com");
-            set.insert(&emails.normalise(&text).unwrap()).unwrap();
-        }
-        Arc::new(set)
-    };
-    let (owner, recipient) = (set(owner), set(recipient));
-    let rng = &mut UnwrapErr(SysRng);
-    let (owners, recipients) = (owner.len(), recipient.len());
-    let (mut o_query, mut o_evaluate) =
-        dh::begin(session, owner, recipients.try_into().unwrap(), rng).unwrap();
-    let (mut r_query, mut r_evaluate) =
-        dh::begin(session, recipient, owners.try_into().unwrap(), rng).unwrap();
-    while let Some(chunk) = o_query.next_chunk().unwrap() {
-        o_query
-            .accept_reply(&r_evaluate.reply(&chunk).unwrap())
-            .unwrap();
-    }
-    while let Some(chunk) = r_query.next_chunk().unwrap() {
-        r_query
-            .accept_reply(&o_evaluate.reply(&chunk).unwrap())
-            .unwrap();
-    }
-    (
-        o_query.finish(o_evaluate.finish().unwrap()).unwrap(),
-        r_query.finish(r_evaluate.finish().unwrap()).unwrap(),
-    )
-}
-
-/// The tags of [`submissions`]: closed lists, whose cells are `low`, `medium`, `high` and `own`, `rent`, `for free`.
-pub(crate) const TAGS: [&str; 2] = ["risk_appetite", "housing"];
-
-/// What owner and recipient submit for these customers; each of the owner's with its cells.
-pub(crate) fn submissions(
-    agreement: &Agreement,
-    owner: &[(u32, [&str; 2])],
-    recipient: &[u32],
-) -> (Submission, Submission) {
-    let session = SessionId::from_bytes([4; 32]);
-    let customers: Vec<_> = owner.iter().map(|(customer, _)| *customer).collect();
-    let (owners, recipients) = matched(session, &customers, recipient);
-    let layout = Layout::new(TAGS.map(|tag| (tag.to_owned(), 16)).to_vec()).unwrap();
-    let length = PayloadLength::new(layout.payload_len()).unwrap();
-    let context = RowContext::new(session, *agreement.digest().as_bytes(), length);
-    let count = owners.len() as u64;
-    let mut rows = Submission::rows(session.as_bytes(), count, count, layout.clone()).unwrap();
-    for (token, (_, cells)) in owners.into_iter().zip(owner) {
-        let id = token.match_id();
-        let sealed = context.seal(
-            token.into_seal_key(Side::Owner),
-            &layout.encode(cells).unwrap(),
-        );
-        rows.push(&[&id.as_bytes()[..], &sealed.unwrap()].concat())
-            .unwrap();
-    }
-    let count = recipients.len() as u64;
-    let mut keys = Submission::keys(session.as_bytes(), count, count).unwrap();
-    for token in recipients {
-        let (id, key) = (token.match_id(), token.row_key(Side::Owner));
-        keys.push(&[&id.as_bytes()[..], key.expose()].concat())
-            .unwrap();
-    }
-    (rows, keys)
 }
 
 /// A grant of the insurer's request.

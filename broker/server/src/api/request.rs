@@ -84,7 +84,7 @@ async fn offer(broker: &Broker, granted: &Granted, signed_request: Vec<u8>) {
         // Revoked in the meantime, and recorded as that.
         return;
     }
-    if !broker.flows.offer(owner, Offer { signed_request }) {
+    if !broker.flows.offer(flow, owner, Offer { signed_request }) {
         let reason = "the owner's agent disconnected before it could be asked; try again";
         broker.abort(flow, "offer", reason).await;
     }

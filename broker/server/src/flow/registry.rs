@@ -38,8 +38,11 @@ pub(crate) struct Registry {
     /// Turns for joining.
     pub(crate) joins: Semaphore,
     running: Mutex<HashMap<FlowId, Arc<Running>>>,
-    listeners: Mutex<HashMap<OrgName, mpsc::Sender<Result<Offer, Status>>>>,
+    listeners: Mutex<HashMap<OrgName, Offers>>,
 }
+
+/// Where an agent's offers go. Closed once the agent has left.
+type Offers = mpsc::Sender<Result<Offer, Status>>;
 
 /// One running flow.
 pub(crate) struct Running {
@@ -54,6 +57,8 @@ pub(crate) struct Running {
 struct Inner {
     relay: Relay,
     relays_open: u8,
+    /// Where it was offered, until the owner's agent has come to the relay.
+    offered: Option<mpsc::WeakSender<Result<Offer, Status>>>,
     rows: Slot,
     keys: Slot,
     /// Its grant is durable: only then does anybody get at the flow.
@@ -104,6 +109,7 @@ impl Registry {
             inner: Mutex::new(Inner {
                 relay: Relay::new(rows_max),
                 relays_open: 0,
+                offered: None,
                 rows: Slot::Empty,
                 keys: Slot::Empty,
                 admitted: false,
@@ -157,6 +163,16 @@ impl Registry {
             .collect()
     }
 
+    /// Flows whose owner's agent took the offer and left before it came to the relay. What it read is gone with it, and the
+    /// recipient would wait for nobody.
+    pub(crate) fn deserted(&self) -> Vec<FlowId> {
+        lock(&self.running)
+            .iter()
+            .filter(|(_, flow)| flow.is_deserted())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
     /// The running flows, each with its agreement's digest.
     pub(crate) fn agreements(&self) -> Vec<(FlowId, Digest)> {
         lock(&self.running)
@@ -189,11 +205,17 @@ impl Registry {
             .is_some_and(|sender| !sender.is_closed())
     }
 
-    /// Hands an offer to an agent; false if none takes it.
-    pub(crate) fn offer(&self, org: &OrgName, offer: Offer) -> bool {
-        lock(&self.listeners)
-            .get(org)
-            .is_some_and(|sender| sender.try_send(Ok(offer)).is_ok())
+    /// Hands the offer of a flow to an agent; false if none takes it.
+    pub(crate) fn offer(&self, flow: FlowId, org: &OrgName, offer: Offer) -> bool {
+        let running = lock(&self.running).get(&flow).cloned();
+        let listeners = lock(&self.listeners);
+        let Some(sender) = listeners.get(org) else {
+            return false;
+        };
+        if let Some(running) = running {
+            running.inner().offered = Some(sender.downgrade());
+        }
+        sender.try_send(Ok(offer)).is_ok()
     }
 
     /// Ends the listening of a revoked institution.
@@ -219,6 +241,9 @@ impl Running {
         let mut inner = self.inner();
         let end = inner.relay.take(role)?;
         inner.relays_open += 1;
+        if role == Role::Owner {
+            inner.offered = None;
+        }
         if inner.relays_open == 2 {
             self.advance(Stage::Matching);
         }
@@ -290,6 +315,12 @@ impl Running {
             IDLE_MAX
         };
         !joining && (inner.active.elapsed() > max || inner.began.elapsed() > LIFE_MAX)
+    }
+
+    fn is_deserted(&self) -> bool {
+        let inner = self.inner();
+        let offers = inner.offered.as_ref().map(mpsc::WeakSender::upgrade);
+        offers.is_some_and(|left| left.is_none_or(|offers| offers.is_closed()))
     }
 
     /// Ends every stream of the flow and lets go of what was submitted.

@@ -8,6 +8,9 @@
 //! 3. [`Released::send`], the one function through which a delivery leaves. A crash here leaves an intent without an outcome: it
 //!    counts as released, and the same bytes may be fetched again.
 //! 4. `release.outcome`.
+//!
+//! Each type's fields are private to its module, and so is the way to a sealed file ([`Deliveries::open`] asks for the
+//! [`RecordedRelease`]): other code cannot skip a step. They are private to the crate too, so no doctest could try.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ fn refused(decided: Decided<Verdict>, code: &str, field: &str) -> Refusal {
             .decision
             .advice
             .as_str()
-            .starts_with(&refusal.message[..20])
+            .starts_with(refusal.message.get(..20).unwrap())
     );
     refusal
 }

@@ -102,13 +102,14 @@ async fn idle_is_without_frames_for_long_or_too_old_but_never_while_joining() {
 #[test]
 fn a_newer_listener_takes_the_place_of_an_older() {
     let (registry, org) = (Registry::default(), bank().org());
+    let flow = FlowId::from_bytes([1; 16]);
     let offer = || Offer {
         signed_request: vec![1],
     };
-    assert!(!registry.is_listening(&org) && !registry.offer(&org, offer()));
+    assert!(!registry.is_listening(&org) && !registry.offer(flow, &org, offer()));
     let mut first = registry.listen(org.clone());
     let mut second = registry.listen(org.clone());
-    assert!(registry.offer(&org, offer()));
+    assert!(registry.offer(flow, &org, offer()));
     assert!(matches!(
         first.try_recv(),
         Err(mpsc::error::TryRecvError::Disconnected)
@@ -116,13 +117,34 @@ fn a_newer_listener_takes_the_place_of_an_older() {
     assert!(second.try_recv().is_ok());
     // An agent that takes no offers gets no more than wait for it.
     for _ in 0..OFFERS_MAX {
-        assert!(registry.offer(&org, offer()));
+        assert!(registry.offer(flow, &org, offer()));
     }
-    assert!(!registry.offer(&org, offer()));
+    assert!(!registry.offer(flow, &org, offer()));
     drop(second);
-    assert!(!registry.is_listening(&org) && !registry.offer(&org, offer()));
+    assert!(!registry.is_listening(&org) && !registry.offer(flow, &org, offer()));
     let third = registry.listen(org.clone());
     registry.stop_listening(&org);
     assert!(!registry.is_listening(&org));
     drop(third);
+}
+
+#[tokio::test]
+async fn a_flow_is_deserted_if_its_owner_left_before_it_came() {
+    let (world, running) = running().await;
+    let (flows, flow, org) = (&world.broker.flows, running.grant.flow, bank().org());
+    let offer = || Offer {
+        signed_request: vec![1],
+    };
+    assert!(flows.deserted().is_empty());
+    let took_it = flows.listen(org.clone());
+    assert!(flows.offer(flow, &org, offer()));
+    assert!(flows.deserted().is_empty());
+    // What came back is another agent, as far as anyone knows.
+    let came_back = flows.listen(org.clone());
+    drop(took_it);
+    assert_eq!(flows.deserted(), [flow]);
+    assert!(flows.offer(flow, &org, offer()));
+    assert!(running.open_relay(Role::Owner).is_some());
+    drop(came_back);
+    assert!(flows.deserted().is_empty());
 }

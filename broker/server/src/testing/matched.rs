@@ -1,0 +1,89 @@
+//! What two agents hold and submit after they matched.
+
+use std::sync::Arc;
+
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_proto::payload::Layout;
+use counterfoil_psi::Role as Side;
+use counterfoil_psi::{
+    IdentifierKind, IdentifierSet, Normaliser, PayloadLength, RowContext, SessionId, Token, dh,
+};
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
+
+use crate::flow::submission::Submission;
+
+/// What both sides hold after matching these customers, in the order given.
+pub(crate) fn matched(
+    session: SessionId,
+    owner: &[u32],
+    recipient: &[u32],
+) -> (Vec<Token>, Vec<Token>) {
+    let rng = &mut UnwrapErr(SysRng);
+    let emails = Normaliser::new(IdentifierKind::Email, None);
+    let mut set = |customers: &[u32]| {
+        let mut set = IdentifierSet::new(IdentifierKind::Email, rng);
+        for customer in customers {
+            let text = format!("customer{customer}@example.com");
+            set.insert(&emails.normalise(&text).unwrap()).unwrap();
+        }
+        Arc::new(set)
+    };
+    let (owner, recipient) = (set(owner), set(recipient));
+    let rng = &mut UnwrapErr(SysRng);
+    let (owners, recipients) = (owner.len(), recipient.len());
+    let (mut o_query, mut o_evaluate) =
+        dh::begin(session, owner, recipients.try_into().unwrap(), rng).unwrap();
+    let (mut r_query, mut r_evaluate) =
+        dh::begin(session, recipient, owners.try_into().unwrap(), rng).unwrap();
+    while let Some(chunk) = o_query.next_chunk().unwrap() {
+        o_query
+            .accept_reply(&r_evaluate.reply(&chunk).unwrap())
+            .unwrap();
+    }
+    while let Some(chunk) = r_query.next_chunk().unwrap() {
+        r_query
+            .accept_reply(&o_evaluate.reply(&chunk).unwrap())
+            .unwrap();
+    }
+    (
+        o_query.finish(o_evaluate.finish().unwrap()).unwrap(),
+        r_query.finish(r_evaluate.finish().unwrap()).unwrap(),
+    )
+}
+
+/// The tags of [`submissions`]: closed lists, whose cells are `low`, `medium`, `high` and `own`, `rent`, `for free`.
+pub(crate) const TAGS: [&str; 2] = ["risk_appetite", "housing"];
+
+/// What owner and recipient submit for these customers; each of the owner's with its cells.
+pub(crate) fn submissions(
+    agreement: &Agreement,
+    owner: &[(u32, [&str; 2])],
+    recipient: &[u32],
+) -> (Submission, Submission) {
+    let session = SessionId::from_bytes([4; 32]);
+    let customers: Vec<_> = owner.iter().map(|(customer, _)| *customer).collect();
+    let (owners, recipients) = matched(session, &customers, recipient);
+    let layout = Layout::new(TAGS.map(|tag| (tag.to_owned(), 16)).to_vec()).unwrap();
+    let length = PayloadLength::new(layout.payload_len()).unwrap();
+    let context = RowContext::new(session, *agreement.digest().as_bytes(), length);
+    let count = owners.len() as u64;
+    let mut rows = Submission::rows(session.as_bytes(), count, count, layout.clone()).unwrap();
+    for (token, (_, cells)) in owners.into_iter().zip(owner) {
+        let id = token.match_id();
+        let sealed = context.seal(
+            token.into_seal_key(Side::Owner),
+            &layout.encode(cells).unwrap(),
+        );
+        rows.push(&[&id.as_bytes()[..], &sealed.unwrap()].concat())
+            .unwrap();
+    }
+    let count = recipients.len() as u64;
+    let mut keys = Submission::keys(session.as_bytes(), count, count).unwrap();
+    for token in recipients {
+        let (id, key) = (token.match_id(), token.row_key(Side::Owner));
+        keys.push(&[&id.as_bytes()[..], key.expose()].concat())
+            .unwrap();
+    }
+    (rows, keys)
+}
