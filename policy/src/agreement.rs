@@ -26,7 +26,7 @@ use crate::tag::Tag;
 use crate::text::{AgreementDigest, AgreementId, DatasetName, OrgName, SegmentName, TagName};
 
 pub use lint::{Advice, lint};
-pub use template::template;
+pub use template::{fill, template};
 pub use terms::{
     Caps, FlowKind, IdentifierRule, IdentifierType, LegalBasis, Protocol, Purpose, Region,
     Retention, Segment,

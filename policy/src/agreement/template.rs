@@ -13,8 +13,15 @@ const TEMPLATE: &str = include_str!("template.toml");
 /// (`OWNER-RECIPIENT-tags`) exceeds its bound; the finding then says so.
 #[must_use]
 pub fn template(owner: &PartyKeys, recipient: &PartyKeys, valid_from: Date) -> String {
+    fill(TEMPLATE, owner, recipient, valid_from)
+}
+
+/// Fills the slots of a template of one's own: `{owner}`, `{owner_signing_key}`, `{owner_noise_key}`, the same for
+/// `{recipient}`, and `{valid_from}` and `{valid_until}`, a year apart. Other text is left as it is.
+#[must_use]
+pub fn fill(template: &str, owner: &PartyKeys, recipient: &PartyKeys, valid_from: Date) -> String {
     let valid_until = valid_from.saturating_add(Duration::days(364));
-    let fill = [
+    let slots = [
         ("{owner}", owner.name.to_string()),
         ("{owner_signing_key}", owner.signing_key.to_string()),
         ("{owner_noise_key}", owner.noise_key.to_string()),
@@ -24,8 +31,9 @@ pub fn template(owner: &PartyKeys, recipient: &PartyKeys, valid_from: Date) -> S
         ("{valid_from}", date_text(valid_from)),
         ("{valid_until}", date_text(valid_until)),
     ];
-    fill.into_iter()
-        .fold(TEMPLATE.to_owned(), |text, (slot, value)| {
+    slots
+        .into_iter()
+        .fold(template.to_owned(), |text, (slot, value)| {
             text.replace(slot, &value)
         })
 }

@@ -10,6 +10,7 @@ use counterfoil_party::audit;
 use counterfoil_party::data::Source;
 use counterfoil_party::owner::{FlowEvent, OnEvent, ServeEvent, ServeOptions, serve};
 use counterfoil_party::recipient::{ExchangeOptions, OnProgress, Progress, exchange};
+use counterfoil_policy::agreement::fill;
 use counterfoil_policy::text::AgreementId;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -231,24 +232,7 @@ async fn agree(
 fn agreement_text(bank: &Institution, insurer: &Institution) -> Result<String, Failure> {
     let (owner, recipient) = (bank.home.party_keys()?, insurer.home.party_keys()?);
     let today = OffsetDateTime::now_utc().date();
-    let fill = [
-        ("{owner}", owner.name.to_string()),
-        ("{owner_signing_key}", owner.signing_key.to_string()),
-        ("{owner_noise_key}", owner.noise_key.to_string()),
-        ("{recipient}", recipient.name.to_string()),
-        ("{recipient_signing_key}", recipient.signing_key.to_string()),
-        ("{recipient_noise_key}", recipient.noise_key.to_string()),
-        ("{valid_from}", today.to_string()),
-        (
-            "{valid_until}",
-            (today + time::Duration::days(364)).to_string(),
-        ),
-    ];
-    Ok(fill
-        .into_iter()
-        .fold(AGREEMENT.to_owned(), |text, (slot, value)| {
-            text.replace(slot, &value)
-        }))
+    Ok(fill(AGREEMENT, &owner, &recipient, today))
 }
 
 /// The owner's agent, serving in the background.
