@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// An error of the broker itself. What a caller did wrong is a [`crate::refusal::Refusal`] instead.
+/// An error of the broker itself. What a caller did wrong is a `Refusal` instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Something about the broker's own directory, with what to do.
