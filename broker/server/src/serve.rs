@@ -230,7 +230,11 @@ async fn sweep(broker: Arc<Broker>) {
         tick.tick().await;
         for flow in broker.flows.deserted() {
             broker
-                .abort(flow, "offer", "the connection to the owner's agent was lost")
+                .abort(
+                    flow,
+                    "offer",
+                    "the connection to the owner's agent was lost",
+                )
                 .await;
         }
         for flow in broker.flows.idle() {

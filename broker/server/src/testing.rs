@@ -4,7 +4,7 @@ mod matched;
 mod world;
 
 pub(crate) use matched::{TAGS, submissions};
-pub(crate) use world::World;
+pub(crate) use world::{World, config};
 
 use counterfoil_audit::entry::{
     Actor, AgreementCountersigned, AgreementProposed, BrokerInitialised, CoarseCount, Digest,

@@ -1,29 +1,24 @@
 //! Whole flows, and what ends them.
 
 use counterfoil_audit::entry::Event;
-use counterfoil_audit::note::VerifierKey;
-use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
-use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::request::SignedRequest;
-use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
-use counterfoil_proto::v1::delivery_chunk::Part;
+use counterfoil_proto::delivery::{Delivery, DeliveryContext};
 use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::{
-    AcknowledgeRequest, Column, DeclineRequest, FlowRef, FlowRequest, FlowStatus, KeysChunk,
-    KeysHeader, ListenRequest, Offer, ReceiptsRequest, RelayFrame, RowsChunk, RowsHeader,
-    keys_chunk, relay_frame, rows_chunk,
+    AcknowledgeRequest, DeclineRequest, FlowRef, FlowRequest, KeysChunk, KeysHeader, keys_chunk,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Code, Status};
 
 use super::super::*;
-use super::agent::{Agent, Serving};
-use crate::flow::submission::Submission;
-use crate::testing::{TAGS, agreement_with, bank, insurer, request_body, stranger, submissions};
+use super::agent::Agent;
+use crate::testing::{TAGS, bank, insurer, request_body, stranger, submissions};
 
-use super::scene::{FLOW, Scene, assert_aborted, flow, keys_of, last, noise, receipts, relay, rows_of, watching};
+use super::scene::{
+    FLOW, Scene, assert_aborted, flow, last, noise, receipts, relay, rows_of, watching,
+};
 
 #[tokio::test]
 async fn a_flow_from_request_to_acknowledgement_and_all_of_it_in_the_log() {

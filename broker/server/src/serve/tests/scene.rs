@@ -1,27 +1,24 @@
 //! Two institutions with an agreement in force, and what their agents do.
 
-use counterfoil_audit::entry::Event;
 use counterfoil_audit::note::VerifierKey;
 use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::request::SignedRequest;
-use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
+use counterfoil_proto::delivery::DeliverySecret;
 use counterfoil_proto::v1::delivery_chunk::Part;
 use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::{
-    AcknowledgeRequest, Column, DeclineRequest, FlowRef, FlowRequest, FlowStatus, KeysChunk,
-    KeysHeader, ListenRequest, Offer, ReceiptsRequest, RelayFrame, RowsChunk, RowsHeader,
-    keys_chunk, relay_frame, rows_chunk,
+    Column, FlowRef, FlowRequest, FlowStatus, KeysChunk, KeysHeader, ListenRequest, Offer,
+    ReceiptsRequest, RelayFrame, RowsChunk, RowsHeader, keys_chunk, relay_frame, rows_chunk,
 };
-use sha2::{Digest as _, Sha256};
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::super::*;
 use super::agent::{Agent, Serving};
 use crate::flow::submission::Submission;
-use crate::testing::{TAGS, agreement_with, bank, insurer, request_body, stranger, submissions};
+use crate::testing::{TAGS, agreement_with, bank, insurer, request_body, submissions};
 
 /// Bank and insurer with an agreement in force, and the bank's agent listening.
 pub(super) struct Scene {
@@ -173,7 +170,9 @@ pub(super) fn keys_of(keys: &Submission) -> Vec<KeysChunk> {
 }
 
 /// One side's end of the relay: what it sends goes in, what it gets comes out.
-pub(super) async fn relay(agent: &Agent) -> Result<(mpsc::Sender<RelayFrame>, Streaming<RelayFrame>), Status> {
+pub(super) async fn relay(
+    agent: &Agent,
+) -> Result<(mpsc::Sender<RelayFrame>, Streaming<RelayFrame>), Status> {
     let (sender, frames) = mpsc::channel(8);
     let frame = relay_frame::Frame::Open(flow());
     sender
@@ -198,4 +197,3 @@ pub(super) async fn receipts(scene: &Scene, agent: &Agent, flow: Vec<u8>) -> Vec
     });
     names.collect()
 }
-
