@@ -357,6 +357,12 @@ fn take_in(home: &Home, shown: wire::Shown, synced: &mut Listing) -> Result<()> 
         return Ok(());
     }
     record.merge(shown.signatures, shown.revocation)?;
+    if record.maker.is_none() && record.ours.is_none() && record.theirs.is_none() {
+        // Otherwise the broker could write an agreement itself and have each side take it for the other's.
+        return Err(Error::Unverified(format!(
+            "the broker shows agreement `{id}` version {version}, which nobody has signed: nothing of it was stored"
+        )));
+    }
     record.store(home)?;
     synced.agreements.push(info::of(&record));
     Ok(())

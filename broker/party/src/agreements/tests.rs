@@ -222,6 +222,16 @@ fn what_the_broker_alters_does_not_verify() {
         "{error}"
     );
 
+    // A text of the broker's own, with the right keys of both and nobody's signature.
+    let mut unsigned = good.clone();
+    unsigned.signatures.clear();
+    let error = Scene::receive(&scene.recipient, &unsigned).unwrap_err();
+    assert_eq!(
+        (error.code(), error.exit_code()),
+        ("unverified", 6),
+        "{error}"
+    );
+
     let mut three = good.clone();
     three.signatures = vec![good.signatures[0].clone(); 3];
     assert!(Scene::receive(&scene.recipient, &three).is_err());
