@@ -45,7 +45,8 @@ pub fn latest(home: &Home) -> Result<Option<VerifiedCheckpoint>> {
 /// # Errors
 /// [`Error::Fork`] if it is not; or the broker cannot be asked for the proof.
 pub async fn confirm(home: &Home, broker: &Broker, seen: &VerifiedCheckpoint) -> Result<()> {
-    confirm_with(home, seen, async |old, new| fetch(broker, old, new).await).await
+    while !confirm_with(home, seen, async |old, new| fetch(broker, old, new).await).await? {}
+    Ok(())
 }
 
 /// As [`confirm`] for the text of a partner's latest checkpoint.
@@ -109,23 +110,26 @@ async fn fetch(broker: &Broker, old: u64, new: u64) -> Result<Option<Vec<Vec<u8>
     }
 }
 
+/// `false` if another flow or process stored a newer checkpoint while the proof was under way. That both grew from the
+/// one known before does not make them one log, so the caller compares once more.
 async fn confirm_with(
     home: &Home,
     seen: &VerifiedCheckpoint,
     fetch: impl AsyncFnOnce(u64, u64) -> Result<Option<Vec<Vec<u8>>>>,
-) -> Result<()> {
-    if let Some(known) = latest(home)? {
-        same_log(home, &known, seen, fetch).await?;
+) -> Result<bool> {
+    let known = latest(home)?;
+    if let Some(known) = &known {
+        same_log(home, known, seen, fetch).await?;
         if known.size() >= seen.size() {
-            return Ok(());
+            return Ok(true);
         }
     }
     let _lock = home.lock()?;
-    // Another process may have gone further while the proof was under way; both are of one log by then.
-    if latest(home)?.is_none_or(|known| known.size() < seen.size()) {
-        home.write(CHECKPOINT, seen.signed().as_str().as_bytes())?;
+    if latest(home)? != known {
+        return Ok(false);
     }
-    Ok(())
+    home.write(CHECKPOINT, seen.signed().as_str().as_bytes())?;
+    Ok(true)
 }
 
 /// Checks that one of two verified checkpoints only appended to the other.

@@ -56,6 +56,15 @@ impl Log {
         self
     }
 
+    /// Appends the entries of another log.
+    fn replay(mut self, other: &Self) -> Self {
+        for entry in &other.entries {
+            self.tree.push(entry.leaf_hash());
+            self.entries.push(entry.clone());
+        }
+        self
+    }
+
     fn at(&self, size: u64) -> VerifiedCheckpoint {
         Checkpoint {
             origin: self.signer.verifier().name().clone(),
@@ -100,7 +109,8 @@ impl Log {
 
     /// Confirms a checkpoint, with this log answering for proofs.
     async fn confirm(&self, home: &Home, seen: &VerifiedCheckpoint) -> Result<()> {
-        confirm_with(home, seen, async |old, new| Ok(self.proof(old, new))).await
+        while !confirm_with(home, seen, async |old, new| Ok(self.proof(old, new))).await? {}
+        Ok(())
     }
 }
 
@@ -118,6 +128,28 @@ async fn the_newest_verified_checkpoint_is_kept() {
         assert_eq!(size(&home), Some(kept));
     }
     assert_eq!(home.list(EVIDENCE).unwrap().len(), 0);
+}
+
+/// Two flows that run at the same time are shown two histories, each of which grew from what was known before.
+#[tokio::test]
+async fn a_fork_between_two_comparisons_at_the_same_time_is_found() {
+    let log = Log::new(1).grow(5, 1);
+    let (one, other) = (
+        Log::new(1).replay(&log).grow(2, 2),
+        Log::new(1).replay(&log).grow(4, 3),
+    );
+    let (_dir, home) = log.home();
+    log.confirm(&home, &log.at(5)).await.unwrap();
+    let (meanwhile, seen) = (one.at(7), other.at(9));
+    let done = confirm_with(&home, &seen, async |old, new| {
+        one.confirm(&home, &meanwhile).await?;
+        Ok(other.proof(old, new))
+    });
+    assert!(!done.await.unwrap());
+    assert_eq!(size(&home), Some(7));
+    let error = other.confirm(&home, &seen).await.unwrap_err();
+    assert_eq!(error.code(), "fork");
+    assert_eq!(size(&home), Some(7));
 }
 
 #[tokio::test]
