@@ -21,7 +21,7 @@ use counterfoil_psi::IdentifierKind;
 use crate::error::{Error, Result};
 use crate::matching::MatchError;
 
-pub(crate) use fetch::fetch;
+pub(crate) use fetch::{Table, fetch};
 pub use follow::Stage;
 pub(crate) use follow::{Ending, follow};
 pub(crate) use relay::{Ended, open_relay};
@@ -88,7 +88,17 @@ pub(crate) fn identifier_rule(
         .identifiers()
         .iter()
         .find(|rule| rule.identifier() == identifier)
-        .ok_or_else(|| format!("the agreement does not match by `{identifier}`"))?;
+        .ok_or_else(|| {
+            let agreed: Vec<_> = agreement
+                .identifiers()
+                .iter()
+                .map(|rule| rule.identifier().as_str())
+                .collect();
+            format!(
+                "the agreement does not match by `{identifier}`: it matches by {}",
+                agreed.join(" or ")
+            )
+        })?;
     let kind: IdentifierKind = identifier
         .as_str()
         .parse()
@@ -153,6 +163,9 @@ fn matching_error(error: MatchError, peer: &str) -> Error {
             org: peer.to_owned(),
             why,
         },
+        MatchError::Unopened(why) => Error::Unverified(format!(
+            "the channel to the agent of `{peer}`: {why}, by that agent or by the broker between; nothing was released"
+        )),
         set_size @ MatchError::SetSize { .. } => Error::PeerMisbehaved {
             org: peer.to_owned(),
             why: set_size.to_string(),
@@ -191,5 +204,14 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(1));
         let waits: Vec<_> = (0..4).map(|_| backoff.step().as_millis()).collect();
         assert_eq!(waits, [250, 500, 1000, 1000]);
+    }
+
+    #[test]
+    fn what_the_relay_may_have_altered_is_not_blamed_on_the_partner_alone() {
+        let error = matching_error(crate::noise::NoiseError::Message.into(), "north-bank");
+        assert_eq!((error.code(), error.exit_code()), ("unverified", 6));
+        assert!(error.to_string().contains("or by the broker"), "{error}");
+        let error = matching_error(MatchError::Misbehaved("x".to_owned()), "north-bank");
+        assert_eq!(error.code(), "peer_misbehaved");
     }
 }

@@ -27,12 +27,15 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Why there are no tokens. Nothing that was exchanged until then tells either side anything.
+/// Why there are no tokens. What was exchanged until then tells either side the size of the other's set at most.
 #[derive(Debug, thiserror::Error)]
 pub enum MatchError {
     /// The peer sent what no honest peer sends.
     #[error("{0}")]
     Misbehaved(String),
+    /// What came does not open: the peer sent it so, or the relay between the two altered it.
+    #[error("{0}")]
+    Unopened(NoiseError),
     /// The peer said that it stops.
     #[error("the other agent stopped: {message} (`{code}`)")]
     Aborted {
@@ -80,7 +83,7 @@ impl MatchError {
     #[must_use]
     pub fn abort_code(&self) -> Option<&'static str> {
         match self {
-            Self::Misbehaved(_) => Some("protocol"),
+            Self::Misbehaved(_) | Self::Unopened(_) => Some("protocol"),
             Self::Silent { .. } | Self::Slow { .. } => Some("timeout"),
             Self::SetSize { .. } => Some("set_size"),
             Self::Internal(_) => Some("internal"),
@@ -93,6 +96,7 @@ impl MatchError {
     pub fn told(&self) -> String {
         match self {
             Self::Misbehaved(why) => format!("what came here breaks the protocol: {why}"),
+            Self::Unopened(why) => why.to_string(),
             Self::SetSize { announced, allowed } => {
                 format!("{announced} identifiers were announced where {allowed}")
             }
@@ -109,7 +113,7 @@ impl MatchError {
 impl From<NoiseError> for MatchError {
     fn from(error: NoiseError) -> Self {
         match error {
-            NoiseError::Handshake | NoiseError::Message => Self::Misbehaved(error.to_string()),
+            NoiseError::Handshake | NoiseError::Message => Self::Unopened(error),
             NoiseError::TooLong(_) | NoiseError::Dead | NoiseError::Setup(_) => {
                 Self::Internal(error.to_string())
             }
@@ -123,13 +127,13 @@ impl From<WireError> for MatchError {
     }
 }
 
-/// A text of a peer as it may be shown: without control characters (which a terminal would obey), and not longer
+/// A text of a peer as it may be shown: without characters that a terminal would obey, and not longer
 /// than `chars_max`.
 pub(super) fn shown(text: &str, chars_max: usize) -> String {
     text.chars()
         .take(chars_max)
         .map(|c| {
-            if c.is_control() {
+            if crate::error::is_unseen(c) {
                 char::REPLACEMENT_CHARACTER
             } else {
                 c

@@ -84,7 +84,7 @@ pub struct MatchProgress {
     pub peer_total: u64,
 }
 
-/// Both sides have met: the channel stands, the set sizes are agreed, nothing of the sets has been told.
+/// Both sides have met: the channel stands, and of the sets only their sizes have been told.
 pub struct Met {
     link: Link,
     session: SessionId,
