@@ -6,10 +6,29 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::data::{phones, write_customers, write_policies};
 use crate::process::{Done, counterfoil, run};
 use crate::world::{AGREEMENT, World};
 
+/// Customers that both sides of [`World::small`] have.
+pub const COMMON: u64 = 20;
+
 impl World {
+    /// 40 customers and 30 insured, of whom [`COMMON`] are the same people; broker and owner serve.
+    pub fn small(seed: u64) -> Self {
+        let mut world = Self::agreed();
+        world.write_small(seed);
+        world.start_owner();
+        world
+    }
+
+    /// The files of [`World::small`].
+    pub fn write_small(&self, seed: u64) {
+        let all = phones(seed, 50);
+        write_customers(&self.path("customers.csv"), &all[..40]);
+        write_policies(&self.path("policies.csv"), &all[20..]);
+    }
+
     /// The recipient's command line: identifiers from `column` of `from`, written to `out`, asked by `chen`.
     pub fn ask_command(
         &self,
