@@ -472,13 +472,20 @@ fn alert(text: &str) -> Option<Error> {
     }
 }
 
-/// Text from outside, fit for a terminal: control characters escaped, at most 600 characters.
+/// Whether a character of a text from outside would be obeyed and not shown: controls, which a terminal takes for
+/// orders, and the marks that reverse the direction of what stands beside them or are not seen.
+pub(crate) fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Text from outside, fit for a terminal: what is not seen is escaped; at most 600 characters.
 pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 600;
     text.chars()
         .take(CHARS_MAX)
         .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
+            let escaped = is_unseen(c).then(|| c.escape_unicode());
             let plain = escaped.is_none().then_some(c);
             escaped.into_iter().flatten().chain(plain)
         })
@@ -507,6 +514,7 @@ mod tests {
         let denied: Error = tonic::Status::permission_denied("no\u{1b}[31m").into();
         assert_eq!((denied.code(), denied.exit_code()), ("refused", 4));
         assert_eq!(denied.to_string(), "the broker refused: no\\u{1b}[31m");
+        assert_eq!(shown("a\nb\u{202e}c é"), "a\\u{a}b\\u{202e}c é");
 
         let reset = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset by peer");
         let lost: Error = tonic::Status::from_error(Box::new(reset)).into();
