@@ -3,7 +3,7 @@
 use counterfoil_audit::receipt::RECEIPT_BYTES_MAX;
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::WireError;
-use counterfoil_proto::limits::{COLUMNS_MAX, VALUE_BYTES_MAX};
+use counterfoil_proto::limits::VALUE_BYTES_MAX;
 use counterfoil_proto::v1::delivery_chunk::Part;
 
 use crate::error::Result;
@@ -12,23 +12,38 @@ use crate::transport::{Broker, call};
 
 use super::flow_ref;
 
-/// Most bytes of a sealed delivery of `rows` rows: each a match id and all columns, then at most doubled by padding.
-fn sealed_bytes_max(rows: u64) -> u64 {
-    let row = 16 + (COLUMNS_MAX * (1 + VALUE_BYTES_MAX)) as u64;
-    rows.saturating_mul(row)
-        .saturating_mul(2)
-        .saturating_add(1 << 20)
+/// The largest table that a side can be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Table {
+    /// Its own set size.
+    pub(crate) rows: u64,
+    /// The tags that it asked for.
+    pub(crate) columns: u64,
 }
 
-/// Fetches receipt and sealed delivery; an owner gets no delivery. `rows` is the most that this side can be sent, its
-/// own set size (0 for an owner). `progress` is told the bytes so far.
+impl Table {
+    /// Most bytes of the sealed table: a match id and all values of each row, then at most doubled by padding.
+    fn sealed_bytes_max(self) -> u64 {
+        let row = self
+            .columns
+            .saturating_mul(1 + VALUE_BYTES_MAX as u64)
+            .saturating_add(16);
+        self.rows
+            .saturating_mul(row)
+            .saturating_mul(2)
+            .saturating_add(1 << 20)
+    }
+}
+
+/// Fetches receipt and sealed delivery, which is at most `most`; an owner gets no delivery. `progress` is told the bytes
+/// so far.
 ///
 /// # Errors
 /// The broker refuses, is gone, or sends something else or more than it may.
 pub(crate) async fn fetch(
     broker: &Broker,
     flow: FlowId,
-    rows: u64,
+    most: Option<Table>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Fetched> {
     let mut stream = call(broker.flows().fetch(flow_ref(flow))).await?;
@@ -46,7 +61,7 @@ pub(crate) async fn fetch(
         }
         .into());
     }
-    let bytes_max = if rows == 0 { 0 } else { sealed_bytes_max(rows) };
+    let bytes_max = most.map_or(0, Table::sealed_bytes_max);
     let mut sealed = Vec::new();
     while let Some(chunk) = stream.message().await? {
         let Some(Part::Sealed(piece)) = chunk.part else {
@@ -67,4 +82,47 @@ pub(crate) async fn fetch(
         progress(sealed.len() as u64);
     }
     Ok(Fetched::new(receipt, sealed))
+}
+
+#[cfg(test)]
+mod tests {
+    use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
+
+    use super::*;
+
+    #[test]
+    fn the_bound_holds_the_largest_table_and_not_much_more() {
+        let secret = DeliverySecret::generate(&mut rand::rng());
+        let context = DeliveryContext {
+            flow: [1; 16],
+            agreement: [2; 32],
+        };
+        for (rows, columns) in [(0_u16, 1), (1, 64), (40_000, 2)] {
+            let value = "x".repeat(VALUE_BYTES_MAX);
+            let delivery = Delivery {
+                columns: (0..columns).map(|n| format!("{n:0>64}")).collect(),
+                rows: (0..rows)
+                    .map(|_| ([7; 16], vec![value.clone(); columns]))
+                    .collect(),
+                generalised: String::new(),
+                suppressed: String::new(),
+            };
+            let sealed = delivery.seal(&secret.public_bytes(), &context, &mut rand::rng());
+            let len = sealed.unwrap().len() as u64;
+            let most = Table {
+                rows: rows.into(),
+                columns: columns as u64,
+            };
+            let bound = most.sealed_bytes_max();
+            assert!(
+                (len..=2 * len + (1 << 20)).contains(&bound),
+                "{rows} {columns}: {len} {bound}"
+            );
+        }
+        let endless = Table {
+            rows: u64::MAX,
+            columns: u64::MAX,
+        };
+        assert_eq!(endless.sealed_bytes_max(), u64::MAX);
+    }
 }

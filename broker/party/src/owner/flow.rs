@@ -252,7 +252,7 @@ impl OwnerFlow {
     }
 
     async fn keep_receipt(&self, accepted: &Accepted) -> Result<()> {
-        let fetched = flow::again(|| flow::fetch(&self.broker, self.id(), 0, &|_| ())).await?;
+        let fetched = flow::again(|| flow::fetch(&self.broker, self.id(), None, &|_| ())).await?;
         let known = Known {
             agreement: &accepted.agreement,
             request: accepted.grant.request(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_policy::text::{FlowId, TagName};
 use counterfoil_proto::delivery::Delivery;
@@ -13,7 +14,7 @@ use counterfoil_proto::v1::AcknowledgeRequest;
 use crate::audit::log_key;
 use crate::data::OutputFile;
 use crate::error::{Error, Result};
-use crate::flow::{self, Ending, again, follow, is_passing};
+use crate::flow::{self, Ending, Table, again, follow, is_passing};
 use crate::home::Home;
 use crate::receipts::{Known, StoredReceipt};
 use crate::transport::{Broker, call};
@@ -163,8 +164,11 @@ async fn fetched(
     progress: &OnProgress,
 ) -> Result<crate::receipts::Fetched> {
     let tell = |bytes| progress(Progress::Fetching { bytes });
-    let rows = record.counts.submitted;
-    again(|| flow::fetch(broker, record.flow, rows, &tell)).await
+    let most = Table {
+        rows: record.counts.submitted,
+        columns: record.request.unverified().tags.len() as u64,
+    };
+    again(|| flow::fetch(broker, record.flow, Some(most), &tell)).await
 }
 
 /// Columns and values as agreed: the recipient does not take more than it may have, either.
@@ -175,6 +179,12 @@ pub(super) fn checked(
 ) -> Result<Delivery> {
     let unverified =
         |what: String| Error::Unverified(format!("the delivery {what}: nothing of it was written"));
+    // They are printed, so nothing but a bucket may stand there.
+    for count in [&delivery.generalised, &delivery.suppressed] {
+        count
+            .parse::<CoarseCount>()
+            .map_err(|_| unverified("tells a count that is none".to_owned()))?;
+    }
     let asked = &request.body().tags;
     if !delivery
         .columns

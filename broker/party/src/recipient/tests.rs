@@ -304,6 +304,14 @@ fn a_delivery_beyond_the_agreement_is_refused() {
             .exit_code(),
         6
     );
+    let mut count = good();
+    count.suppressed = "fewer than 20\u{1b}[2J".into();
+    assert_eq!(
+        checked(count, &agreement, &request)
+            .unwrap_err()
+            .exit_code(),
+        6
+    );
     let mut short = good();
     short.rows[1].1.pop();
     assert!(checked(short, &agreement, &request).is_err());
