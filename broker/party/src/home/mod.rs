@@ -290,12 +290,25 @@ impl Home {
     /// # Errors
     /// [`Error::Io`].
     pub fn list(&self, directory: &str) -> Result<Vec<String>> {
+        let mut names = self.names(directory)?;
+        names.retain(|name| !name.starts_with('.'));
+        Ok(names)
+    }
+
+    /// Names of the temporary files in a directory of the home, sorted: of writes under way, or that a crash cut off.
+    pub(crate) fn list_temporary(&self, directory: &str) -> Result<Vec<String>> {
+        let mut names = self.names(directory)?;
+        names.retain(|name| name.starts_with('.'));
+        Ok(names)
+    }
+
+    fn names(&self, directory: &str) -> Result<Vec<String>> {
         let path = self.path.join(directory);
         let failed = |e| Error::io("read", &path, e);
         let mut names = Vec::new();
         for entry in fs::read_dir(&path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            if let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) {
+            if let Some(name) = name.to_str() {
                 names.push(name.to_owned());
             }
         }

@@ -28,6 +28,11 @@ pub(super) fn relative(flow: FlowId) -> String {
     format!("flows/{flow}.map")
 }
 
+/// How the names of maps that are being written begin.
+pub(super) fn part_prefix(flow: FlowId) -> String {
+    format!(".{flow}.map.")
+}
+
 /// What the map is made of.
 pub(super) struct Own {
     pub(super) set: std::sync::Arc<IdentifierSet>,
@@ -47,9 +52,9 @@ pub(super) fn write(home: &Path, flow: FlowId, own: &Own, tokens: &[Token]) -> R
     let path = home.join(relative(flow));
     let directory = path.parent().unwrap_or(home).to_owned();
     let failed = |error| Error::io("write", &path, error);
-    // Made with mode 0600; a crash leaves a file with another name that nothing reads.
+    // Made with mode 0600; a crash leaves a file with another name, which goes with all else that is kept of the flow.
     let mut part = tempfile::Builder::new()
-        .prefix(".map-")
+        .prefix(&part_prefix(flow))
         .tempfile_in(&directory)
         .map_err(failed)?;
     write_rows(BufWriter::new(part.as_file_mut()), own, tokens).map_err(failed)?;

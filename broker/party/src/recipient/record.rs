@@ -131,12 +131,18 @@ impl FlowRecord {
     }
 }
 
-/// Removes everything that is kept of a flow: the map first, so that no map stays without a record that names it.
+/// Removes everything that is kept of a flow, also what a crash left half written: the record last, so that nothing
+/// stays without a record that names it.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
 pub(super) fn forget(home: &Home, flow: FlowId) -> Result<()> {
     super::map::remove(home, flow)?;
+    for half in home.list_temporary("flows")? {
+        if half.contains(&flow.to_string()) {
+            home.remove(format!("flows/{half}"))?;
+        }
+    }
     home.remove(relative(flow))?;
     home.remove(lock_name(flow))
 }
