@@ -52,9 +52,22 @@ impl Accepted {
 /// # Errors
 /// Whatever ended it otherwise; nothing was released then, unless the error says so.
 pub(super) async fn run(flow: OwnerFlow) -> Result<()> {
-    let accepted = match flow.judge().await? {
-        Ok(accepted) => accepted,
-        Err(denial) => return flow.decline(denial).await,
+    let accepted = match flow.judge().await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(denial)) => return flow.decline(denial).await,
+        Err(error) => {
+            // Without a word the recipient would wait for half an hour. The own error is the one to tell here.
+            let told = Denial::local(
+                "owner_state",
+                "agreement",
+                "the owner's agent cannot decide on the request just now",
+                "ask the owner",
+            );
+            if let Err(unheard) = flow.decline(told).await {
+                tracing::debug!(error = %unheard, "the broker was not told that a flow could not be decided on");
+            }
+            return Err(error);
+        }
     };
     let body = accepted.body();
     flow.tell(FlowEvent::Accepted {
