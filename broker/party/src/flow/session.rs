@@ -52,8 +52,8 @@ pub(crate) fn own_checkpoint(home: &Home) -> Result<Option<String>> {
     Ok(audit::latest(home)?.map(|checkpoint| checkpoint.signed().as_str().to_owned()))
 }
 
-/// Compares the peer's latest checkpoint with the log that this side knows: the broker cannot show the two sides of a
-/// flow two histories.
+/// Compares the peer's latest checkpoint with the log that this side knows: two histories that the broker showed the two
+/// sides until now are found here. What it shows them of this flow is compared when they meet the next time.
 ///
 /// # Errors
 /// [`Error::Fork`], after telling the peer; or the broker is gone, after telling it that.
