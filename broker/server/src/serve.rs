@@ -64,7 +64,7 @@ impl Service {
             .map_err(|source| Error::Listen { address, source })?;
         let broker = Arc::new(Broker::open(home)?);
         initialise(&broker).await?;
-        close_interrupted(&broker).await;
+        close_interrupted(&broker).await?;
         Ok(Self { broker, listener })
     }
 
@@ -203,7 +203,7 @@ async fn initialise(broker: &Broker) -> Result<(), Error> {
 }
 
 /// What was in memory is gone: flows without a release end here. Those with one can still be fetched.
-async fn close_interrupted(broker: &Broker) {
+async fn close_interrupted(broker: &Broker) -> Result<(), Error> {
     let interrupted: Vec<_> = broker.ledger.read(|state| {
         let flows = state.flows.iter();
         flows
@@ -219,9 +219,14 @@ async fn close_interrupted(broker: &Broker) {
                 "the broker was restarted before the release was recorded; nothing left, ask again",
             )
             .await;
-        // Its end is in the log, so whatever was stored for it can never be fetched.
-        broker.deliveries.discard(*flow.as_bytes());
     }
+    // Whatever was stored for another flow can never be fetched: fetching starts from the log.
+    let released = broker.ledger.read(|state| {
+        let flows = state.flows.iter();
+        let released = flows.filter(|(_, flow)| flow.intent_index().is_some());
+        released.map(|(id, _)| *id.as_bytes()).collect::<Vec<_>>()
+    });
+    broker.deliveries.keep_only(released.into_iter())
 }
 
 async fn sweep(broker: Arc<Broker>) {

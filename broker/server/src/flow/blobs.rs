@@ -1,5 +1,6 @@
 //! Sealed deliveries on disk, one file a flow. They are sealed to the recipient: the broker cannot open them again.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
@@ -40,6 +41,19 @@ impl Deliveries {
             }
             _ => {}
         }
+    }
+
+    /// Removes, at a start, everything but the deliveries of these flows: what a crash left of a flow that was not
+    /// released, whole or half written, can never be fetched and would lie here for ever.
+    pub(crate) fn keep_only(&self, released: impl Iterator<Item = [u8; 16]>) -> Result<(), Error> {
+        let kept: HashSet<PathBuf> = released.map(|flow| self.path(flow)).collect();
+        for entry in fs::read_dir(&self.dir).map_err(Error::file("read", &self.dir))? {
+            let path = entry.map_err(Error::file("read", &self.dir))?.path();
+            if !kept.contains(&path) {
+                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, flow: [u8; 16]) -> PathBuf {
