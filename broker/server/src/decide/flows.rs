@@ -56,20 +56,27 @@ pub(crate) fn request(
     }
 }
 
-/// The agreement that the request names by id and version, if the caller is a party of it. Its digest is compared later,
-/// so that the denial can say what differs.
+/// The agreement that the request names by id and version, if the caller is a party of it; of a version that is not there,
+/// the one in force. Version and digest are compared later, so that the denial can say what differs.
 fn find<'s>(
     state: &'s State,
     caller: &OrgName,
     signed: &SignedRequest,
 ) -> Option<&'s AgreementRecord> {
     let body = signed.unverified();
-    let mut candidates = state
-        .agreements
-        .of_id(body.agreement.as_str())
-        .filter(|record| record.concerns(caller))
-        .filter(|record| record.agreement.version() == body.agreement_version);
-    let first = candidates.next()?;
+    let of_caller = || {
+        let of_id = state.agreements.of_id(body.agreement.as_str());
+        of_id.filter(|record| record.concerns(caller))
+    };
+    let mut candidates =
+        of_caller().filter(|record| record.agreement.version() == body.agreement_version);
+    let Some(first) = candidates.next() else {
+        // So that the denial can name the version that would pass.
+        return of_caller().find(|record| {
+            record.status == Status::Active
+                && record.agreement.recipient().name.as_str() == caller.as_str()
+        });
+    };
     // Two pairs of institutions may use one id: then the digest tells them apart.
     let exact = std::iter::once(first)
         .chain(candidates)

@@ -97,7 +97,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
         .map_err(Error::file("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Log(format!(
+        Err(TryLockError::WouldBlock) => Err(Error::Home(format!(
             "another broker has `{}` open: stop it first",
             dir.display()
         ))),

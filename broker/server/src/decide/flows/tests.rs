@@ -137,7 +137,7 @@ fn only_the_recipient_asks_and_only_under_what_both_signed() {
     denied(&mut story, decided, "wrong_digest", "agreement_digest");
     let other_version = request_with(&agreement, 5, |body| body.agreement_version = 2);
     let decided = asked(&story, &other_version);
-    denied(&mut story, decided, "unknown_agreement", "agreement");
+    denied(&mut story, decided, "wrong_version", "agreement_version");
 }
 
 #[test]
