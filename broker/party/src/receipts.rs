@@ -11,6 +11,7 @@ use counterfoil_audit::entry::{Digest, Event, ReleaseIntent};
 use counterfoil_audit::note::VerifierKey;
 use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
@@ -52,6 +53,7 @@ pub struct VerifiedIntent {
 pub struct VerifiedRelease {
     text: String,
     receipt: VerifiedReceipt,
+    intent: Box<ReleaseIntent>,
     sealed: Vec<u8>,
     context: DeliveryContext,
 }
@@ -181,6 +183,7 @@ impl VerifiedIntent {
         Ok(VerifiedRelease {
             text: self.text,
             receipt: self.receipt,
+            intent: self.intent,
             sealed: self.sealed,
             context,
         })
@@ -196,12 +199,33 @@ impl VerifiedIntent {
 }
 
 impl VerifiedRelease {
-    /// Opens the delivery.
+    /// Opens the delivery and compares its counts with the entry: only the recipient can see whether the log, which the
+    /// owner and auditors go by, tells how much left.
     ///
     /// # Errors
-    /// [`Error::Wire`]: sealed to another key, or malformed inside.
+    /// [`Error::Wire`]: sealed to another key, or malformed inside. [`Error::Unverified`] for other counts than the
+    /// entry's.
     pub fn open(&self, secret: &DeliverySecret) -> Result<Delivery> {
-        Ok(Delivery::open(&self.sealed, secret, &self.context)?)
+        let delivery = Delivery::open(&self.sealed, secret, &self.context)?;
+        let (result, removed) = (&self.intent.result, &self.intent.transform.removed);
+        let rows = CoarseCount::of(delivery.rows.len() as u64).to_string();
+        let counts = [
+            ("result.rows", rows == result.rows.as_str()),
+            (
+                "transform.removed.generalised",
+                delivery.generalised == removed.generalised.as_str(),
+            ),
+            (
+                "transform.removed.suppressed",
+                delivery.suppressed == removed.suppressed.as_str(),
+            ),
+        ];
+        match counts.iter().find(|(_, equal)| !equal) {
+            None => Ok(delivery),
+            Some((field, _)) => Err(Error::Unverified(format!(
+                "the delivery does not have the `{field}` that the log's entry of its release tells: nothing of it was written"
+            ))),
+        }
     }
 
     /// SHA-256 of the sealed bytes, which the recipient acknowledges.

@@ -243,6 +243,35 @@ fn a_receipt_of_anything_else_is_refused_with_the_field() {
 }
 
 #[test]
+fn a_log_that_tells_other_counts_than_were_delivered_is_found() {
+    type Edit = fn(&mut ReleaseIntent);
+    fn more() -> CoarseCount {
+        CoarseCount::new("20 to 49").unwrap()
+    }
+    let edits: [(&str, Edit); 3] = [
+        ("result.rows", |i| i.result.rows = more()),
+        ("transform.removed.generalised", |i| {
+            i.transform.removed.generalised = more()
+        }),
+        ("transform.removed.suppressed", |i| {
+            i.transform.removed.suppressed = more()
+        }),
+    ];
+    let world = World::new();
+    for (field, edit) in edits {
+        let mut intent = world.intent();
+        edit(&mut intent);
+        let intent = world.verify(intent, world.sealed.clone()).unwrap();
+        let error = intent.admit().unwrap().open(&world.secret).unwrap_err();
+        assert_eq!(error.exit_code(), 6);
+        assert!(
+            error.to_string().contains(&format!("`{field}`")),
+            "{field}: {error}"
+        );
+    }
+}
+
+#[test]
 fn columns_must_be_those_asked_for_in_class_form_and_order() {
     let world = World::new();
     let columns = world.intent().source.columns.as_slice().to_vec();
