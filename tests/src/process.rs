@@ -5,40 +5,65 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
 /// Anything that takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The binary, built from this tree in the profile that the tests run in. `cargo test --workspace` has built it already, so that
-/// this costs a fraction of a second; running one test alone must not meet an old one.
+/// The binary, built from this tree in the profile that the tests run in.
+///
+/// `cargo test --workspace` has built it. Where it is older than what it is made of, because one test runs alone, it is built
+/// here: a test must not meet an old one.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         // target/PROFILE/deps/TEST-HASH
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().unwrap().parent().unwrap();
-        let mut build = Command::new(env!("CARGO"));
-        build.args([
-            "build",
-            "--quiet",
-            "--offline",
-            "--package",
-            "counterfoil-cli",
-        ]);
-        if profile.file_name().unwrap() == "release" {
-            build.arg("--release");
+        let binary = profile.join("counterfoil");
+        let built = binary.metadata().and_then(|file| file.modified()).ok();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let sources = [
+            "psi",
+            "policy",
+            "proto",
+            "broker",
+            "Cargo.lock",
+            "Cargo.toml",
+        ];
+        if built.is_none_or(|built| sources.iter().any(|name| newer(&root.join(name), built))) {
+            build(root, profile);
         }
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        build.env("CARGO_TARGET_DIR", profile.parent().unwrap());
-        assert!(
-            build.status().unwrap().success(),
-            "the command does not build"
-        );
-        profile.join("counterfoil")
+        binary
     })
+}
+
+/// Whether a file, or one below a directory, was changed after `moment`.
+fn newer(path: &Path, moment: SystemTime) -> bool {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).unwrap();
+        return entries.flatten().any(|entry| newer(&entry.path(), moment));
+    }
+    path.metadata()
+        .and_then(|file| file.modified())
+        .is_ok_and(|changed| changed > moment)
+}
+
+fn build(root: &Path, profile: &Path) {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--offline", "--bin", "counterfoil"]);
+    if profile.file_name().unwrap() == "release" {
+        build.arg("--release");
+    }
+    build
+        .current_dir(root)
+        .env("CARGO_TARGET_DIR", profile.parent().unwrap());
+    assert!(
+        build.status().unwrap().success(),
+        "the command does not build"
+    );
 }
 
 /// The command with this home.
