@@ -28,14 +28,23 @@ fn the_second_part_works_as_written() {
     let shell = |commands: &str| {
         let mut shell = Command::new("bash");
         // Another port than the README's, so that tests may run side by side.
-        shell.arg("-euo").arg("pipefail").arg("-c").arg(commands.replace("127.0.0.1:7443", &address));
-        shell.current_dir(dir.path()).env("PATH", &path).env_remove("COUNTERFOIL_HOME");
+        shell
+            .arg("-euo")
+            .arg("pipefail")
+            .arg("-c")
+            .arg(commands.replace("127.0.0.1:7443", &address));
+        shell
+            .current_dir(dir.path())
+            .env("PATH", &path)
+            .env_remove("COUNTERFOIL_HOME");
         shell
     };
     let mut serving = Vec::new();
     let mut ran = 0;
     for (info, commands) in blocks() {
-        let Some(info) = info.strip_prefix("by-hand") else { continue };
+        let Some(info) = info.strip_prefix("by-hand") else {
+            continue;
+        };
         ran += 1;
         if let Some(text) = info.trim().strip_prefix("serves: ") {
             let mut service = Serving::start(shell(&format!("exec {commands}")));
@@ -51,9 +60,15 @@ fn the_second_part_works_as_written() {
             String::from_utf8_lossy(&done.stderr)
         );
     }
-    assert!(ran >= 10 && serving.len() == 2, "the README's blocks were not found");
+    assert!(
+        ran >= 10 && serving.len() == 2,
+        "the README's blocks were not found"
+    );
     let matched = std::fs::read_to_string(dir.path().join("matched.csv")).unwrap();
-    assert!(matched.starts_with("phone,policy,risk_appetite,age_band,credit_amount,housing\n"), "{matched}");
+    assert!(
+        matched.starts_with("phone,policy,risk_appetite,age_band,credit_amount,housing\n"),
+        "{matched}"
+    );
     // Customers 700 to 999 are common, and none of them is so rare that it is left out whole.
     assert_eq!(matched.lines().count(), 301);
     assert!(dir.path().join("established.parquet").exists());
@@ -61,18 +76,40 @@ fn the_second_part_works_as_written() {
 
 #[test]
 fn the_first_part_names_the_two_commands() {
-    let commands: Vec<&str> = blocks().filter(|(info, _)| info.is_empty()).map(|(_, c)| c.trim()).collect();
-    assert_eq!(commands, ["cargo run --release -- demo", "cargo test --workspace"]);
-    let demo = Command::new(binary()).arg("demo").current_dir(tempfile::tempdir().unwrap().path()).output().unwrap();
-    assert!(demo.status.success(), "{}", String::from_utf8_lossy(&demo.stderr));
+    let commands: Vec<&str> = blocks()
+        .filter(|(info, _)| info.is_empty())
+        .map(|(_, c)| c.trim())
+        .collect();
+    assert_eq!(
+        commands,
+        ["cargo run --release -- demo", "cargo test --workspace"]
+    );
+    let demo = Command::new(binary())
+        .arg("demo")
+        .current_dir(tempfile::tempdir().unwrap().path())
+        .output()
+        .unwrap();
+    assert!(
+        demo.status.success(),
+        "{}",
+        String::from_utf8_lossy(&demo.stderr)
+    );
 }
 
 #[test]
 fn exit_codes_are_those_of_the_help() {
     let help = Command::new(binary()).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    for row in README.lines().skip_while(|line| !line.starts_with("| exit code")).skip(2).take_while(|l| l.starts_with('|')) {
+    for row in README
+        .lines()
+        .skip_while(|line| !line.starts_with("| exit code"))
+        .skip(2)
+        .take_while(|l| l.starts_with('|'))
+    {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        assert!(help.contains(&format!("{}  {}", cells[0], cells[1])), "not in --help: {row}");
+        assert!(
+            help.contains(&format!("{}  {}", cells[0], cells[1])),
+            "not in --help: {row}"
+        );
     }
 }
