@@ -147,6 +147,16 @@ fn verify_reply(home: &Home, reply: &JoinReply, ca: &CertificateDer<'static>) ->
         return Err(failed("its certificate is for another key"));
     }
     VerifierKey::parse(&reply.log_key).map_err(|_| failed("its log key cannot be read"))?;
+    // A certificate is renewed by joining again; a second log must not begin with that.
+    if home
+        .broker()
+        .is_ok_and(|known| known.log_key != reply.log_key)
+    {
+        return Err(failed(
+            "its log has another key than the one this home knows: ask the operator, and compare it with the other \
+             institutions",
+        ));
+    }
     Ok(facts.ends)
 }
 
@@ -310,6 +320,28 @@ mod tests {
             assert!(error.to_string().contains(why), "{why}: {error}");
             assert_eq!(error.exit_code(), 6);
         }
+    }
+
+    #[test]
+    fn a_renewal_does_not_change_the_log() {
+        let ca = Ca::new();
+        let (_dir, mut home) = home(Clock::system());
+        let good = reply(&ca, &home);
+        let record = BrokerRecord {
+            address: "127.0.0.1:1".into(),
+            log_key: good.log_key.clone(),
+        };
+        home.store_join(&good.certificate, &pem(&ca.der), record)
+            .unwrap();
+        assert!(verify_reply(&home, &good, &ca.der).is_ok());
+        let signer = SignerKey::from_seed(KeyName::new("log").unwrap(), &[2; 32]);
+        let other = JoinReply {
+            log_key: signer.verifier().to_string(),
+            ..good
+        };
+        let error = verify_reply(&home, &other, &ca.der).unwrap_err();
+        assert_eq!(error.exit_code(), 6);
+        assert!(error.to_string().contains("another key"), "{error}");
     }
 
     #[test]
