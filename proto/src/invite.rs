@@ -124,8 +124,12 @@ fn decode(name: &'static str, part: &str) -> Result<Zeroizing<Vec<u8>>, InviteEr
         .map_err(|_| InviteError::Part(name))
 }
 
+/// Text that may be shown: graphic ASCII, as addresses and numbers of invites are.
 fn utf8(name: &'static str, part: &str) -> Result<String, InviteError> {
-    String::from_utf8(decode(name, part)?.to_vec()).map_err(|_| InviteError::Part(name))
+    String::from_utf8(decode(name, part)?.to_vec())
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .ok_or(InviteError::Part(name))
 }
 
 fn bytes32(name: &'static str, part: &str) -> Result<[u8; 32], InviteError> {
@@ -166,6 +170,14 @@ mod tests {
         assert_eq!(
             format!("{text}.x").parse::<Invite>(),
             Err(InviteError::Part("end"))
+        );
+        let obeyed = Invite {
+            address: "a\u{1b}[2J:1".into(),
+            ..sample()
+        };
+        assert_eq!(
+            obeyed.to_string().parse::<Invite>(),
+            Err(InviteError::Part("address"))
         );
     }
 
