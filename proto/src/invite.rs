@@ -164,7 +164,7 @@ mod tests {
         let text = sample().to_string();
         assert_eq!("hello".parse::<Invite>(), Err(InviteError::Kind));
         assert_eq!(
-            text[..text.len() - 3].parse::<Invite>(),
+            text.get(..text.len() - 3).unwrap().parse::<Invite>(),
             Err(InviteError::Part("secret"))
         );
         assert_eq!(
