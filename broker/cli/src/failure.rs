@@ -13,6 +13,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// Field, what would pass, log entry: of a denial only.
     details: Option<Value>,
+    /// The command's result was printed and shows what is wrong.
+    shown: bool,
 }
 
 impl Failure {
@@ -23,7 +25,21 @@ impl Failure {
             exit,
             message: message.into(),
             details: None,
+            shown: false,
         }
+    }
+
+    /// For a command whose printed result shows what is wrong: with `--json` that is its one document.
+    pub(crate) fn after_result(self) -> Self {
+        Self {
+            shown: true,
+            ..self
+        }
+    }
+
+    /// Whether the command's result was printed already.
+    pub(crate) fn has_result(&self) -> bool {
+        self.shown
     }
 
     /// What was given is wrong.
@@ -58,6 +74,7 @@ impl From<counterfoil_party::error::Error> for Failure {
             exit: error.exit_code(),
             message: error.to_string(),
             details: error.denial().map(|denial| json!(denial)),
+            shown: false,
         }
     }
 }

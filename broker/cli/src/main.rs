@@ -17,7 +17,10 @@ use failure::Failure;
 use ui::Ui;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
     let ui = Ui::new(cli.json);
     start_tracing(&cli.command);
     let done = tokio::runtime::Builder::new_multi_thread()
@@ -32,6 +35,18 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit)
         }
     }
+}
+
+/// Help and version, which were asked for, or what is wrong with the command line.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if !(json && error.use_stderr()) {
+        error.exit();
+    }
+    let text = error.to_string();
+    let message = text.strip_prefix("error: ").unwrap_or(&text).trim();
+    Ui::new(json).failure(&Failure::new("usage", 2, message));
+    ExitCode::from(2)
 }
 
 async fn run(cli: Cli, ui: Ui) -> Result<(), Failure> {

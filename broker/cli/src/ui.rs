@@ -54,7 +54,10 @@ impl Ui {
     /// The end of a command that failed.
     pub(crate) fn failure(self, failure: &Failure) {
         if self.json {
-            let _ = print(&pretty(&failure.to_json()));
+            // One document each command: a result that shows what is wrong is not followed by a second.
+            if !failure.has_result() {
+                let _ = print(&pretty(&failure.to_json()));
+            }
         } else {
             let mut err = std::io::stderr().lock();
             let _ = writeln!(err, "{} {}", paint_error("error:"), failure.message);

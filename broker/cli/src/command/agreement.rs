@@ -94,7 +94,8 @@ fn lint(file: &Path, ui: Ui) -> Result<(), Failure> {
             file.display(),
             report.findings.len()
         ),
-    ))
+    )
+    .after_result())
 }
 
 async fn show(path: &Path, id: &AgreementId, version: Option<u32>, ui: Ui) -> Result<(), Failure> {

@@ -83,5 +83,6 @@ fn findings(findings: &[String]) -> Result<(), Failure> {
             "the entries are authentic but do not follow from each other: {}",
             findings.join("; ")
         ),
-    ))
+    )
+    .after_result())
 }

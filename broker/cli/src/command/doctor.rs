@@ -32,5 +32,5 @@ pub(crate) async fn run(home: &Path, ui: Ui) -> Result<(), Failure> {
     if failed == 0 {
         return Ok(());
     }
-    Err(Failure::new("doctor", 7, format!("{failed} checks failed")))
+    Err(Failure::new("doctor", 7, format!("{failed} checks failed")).after_result())
 }

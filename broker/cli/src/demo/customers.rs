@@ -1,6 +1,8 @@
 //! Made-up customers: real attributes of the German credit data, with telephone numbers from a seed.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rand::seq::SliceRandom as _;
@@ -39,7 +41,7 @@ pub(super) fn write(seed: u64, bank: &Path, insurer: &Path) -> Result<Written, F
     let mut numbers = Numbers::default();
     let phones: Vec<u64> = rows.iter().map(|_| numbers.draw(&mut rng)).collect();
 
-    let mut out = csv::Writer::from_path(bank).map_err(Failure::input)?;
+    let mut out = create(bank)?;
     out.write_record(["customer", "mobile"].iter().chain(&COLUMNS))
         .map_err(Failure::input)?;
     for (i, (row, phone)) in rows.iter().zip(&phones).enumerate() {
@@ -65,6 +67,17 @@ pub(super) fn write(seed: u64, bank: &Path, insurer: &Path) -> Result<Written, F
     })
 }
 
+/// For this user only, as everything in a home has to be.
+fn create(path: &Path) -> Result<csv::Writer<File>, Failure> {
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Failure::file("create", path, &e))?;
+    Ok(csv::Writer::from_writer(file))
+}
+
 /// As real lists are: several ways to write a number, two that are none, one customer twice.
 fn write_policies(path: &Path, insured: &[u64], rng: &mut ChaCha20Rng) -> Result<(), Failure> {
     let mut phones: Vec<String> = insured.iter().map(|phone| spelled(*phone, rng)).collect();
@@ -73,7 +86,7 @@ fn write_policies(path: &Path, insured: &[u64], rng: &mut ChaCha20Rng) -> Result
     if let Some(first) = insured.first() {
         phones.insert(300, spelled(*first, rng));
     }
-    let mut out = csv::Writer::from_path(path).map_err(Failure::input)?;
+    let mut out = create(path)?;
     out.write_record(["policy", "phone"])
         .map_err(Failure::input)?;
     for (i, phone) in phones.iter().enumerate() {
