@@ -13,6 +13,7 @@ use crate::agreements::{self, AgreementInfo, Status};
 use crate::clock::Clock;
 use crate::data::{Dataset, DatasetFile};
 use crate::error::Error;
+use crate::flow::is_passing;
 use crate::home::Home;
 use crate::join::CertificateFacts;
 use crate::limits::Limits;
@@ -116,9 +117,21 @@ pub async fn run(path: &Path, clock: Clock) -> Vec<Check> {
             home.org()
         ),
     )];
+    checks.extend(newer_agreements(&home).await);
     checks.extend(local(&home));
     checks.extend(remote(&home).await);
     checks
+}
+
+/// The partner may have signed or ended an agreement since this home looked. That the broker cannot be asked is
+/// told by [`remote`].
+async fn newer_agreements(home: &Home) -> Option<Check> {
+    let broker = Broker::connect(home).await.ok()?;
+    match agreements::sync(home, &broker, None).await {
+        Ok(_) => None,
+        Err(error) if is_passing(&error) => None,
+        Err(error) => Some(Check::error("agreements", &error)),
+    }
 }
 
 /// What needs no broker.
