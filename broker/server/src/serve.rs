@@ -59,10 +59,11 @@ impl Service {
     /// The directory, the log or the port cannot be used.
     pub async fn start(home: Home) -> Result<Self, Error> {
         let address = home.config().listen.clone();
+        // The directory first: a broker that was started twice should hear of that, not of its own port.
+        let broker = Arc::new(Broker::open(home)?);
         let listener = TcpListener::bind(&address)
             .await
             .map_err(|source| Error::Listen { address, source })?;
-        let broker = Arc::new(Broker::open(home)?);
         initialise(&broker).await?;
         close_interrupted(&broker).await?;
         Ok(Self { broker, listener })
