@@ -218,6 +218,8 @@ async fn agree(
         bank.maker
     ));
     agreements::sign(&bank.home, &bank.broker, &id, &bank.checker).await?;
+    // The insurer's people read it before they sign: what only a signature would fetch is refused as unread.
+    agreements::sync(&insurer.home, &insurer.broker, Some(&id)).await?;
     agreements::sign(&insurer.home, &insurer.broker, &id, &insurer.maker).await?;
     let signed = agreements::sign(&insurer.home, &insurer.broker, &id, &insurer.checker).await?;
     page.good(&format!(

@@ -137,12 +137,19 @@ fn taken(id: &AgreementId, version: u32, latest: u32) -> Denial {
 /// partner's proposal: the maker's part first. A signature that was made but did not reach the broker is sent again.
 ///
 /// # Errors
-/// [`Error::Denied`] with code `same_person` if maker and checker are one; [`Error::UnknownAgreement`];
+/// [`Error::Denied`] with code `same_person` if maker and checker are one, with code `unread` if the version to be signed
+/// was not here before this call ([`sync`] brings it, and [`show`] shows it); [`Error::UnknownAgreement`];
 /// [`Error::NotConfirmed`]; what the broker refuses.
 pub async fn sign(home: &Home, broker: &Broker, id: &AgreementId, user: &UserId) -> Result<Signed> {
     let person = home.person(user)?;
+    let read = latest_version(home, id)?;
     // The partner may have proposed it, signed it or ended it since we looked.
     refuse_skipped(sync(home, broker, Some(id)).await?, id)?;
+    let version = latest_version(home, id)?;
+    if version != read {
+        // Nobody can have read what arrives only now: a signature would be under an unseen text.
+        return Err(unread(id, version.unwrap_or_default()).into());
+    }
     let (record, step) = {
         let _lock = home.lock()?;
         let mut record = latest(home, id)?;
@@ -366,6 +373,20 @@ fn take_in(home: &Home, shown: wire::Shown, synced: &mut Listing) -> Result<()> 
     record.store(home)?;
     synced.agreements.push(info::of(&record));
     Ok(())
+}
+
+fn latest_version(home: &Home, id: &AgreementId) -> Result<Option<u32>> {
+    let names = Record::names(home, Some(id))?;
+    Ok(names.last().map(|(_, version)| *version))
+}
+
+fn unread(id: &AgreementId, version: u32) -> Denial {
+    Denial::local(
+        "unread",
+        "version",
+        format!("version {version} of agreement `{id}` has only now arrived and was not read here"),
+        format!("read it with `counterfoil agreement show {id}`, then sign"),
+    )
 }
 
 fn refuse_skipped(synced: Listing, id: &AgreementId) -> Result<()> {
