@@ -156,7 +156,7 @@ fn who_asks_and_for_what_is_not_believed() {
         "version 1",
     );
     let other = hand::request(&insurer, |body| {
-        body.agreement_digest = format!("sha256:{}", "00".repeat(32)).parse().unwrap();
+        body.agreement_digest = "00".repeat(32).parse().unwrap();
     });
     refused(&insurer, other, "wrong_digest", "agreement_digest", "");
     let nothing = hand::request(&insurer, |body| {

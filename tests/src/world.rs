@@ -107,6 +107,8 @@ impl World {
         )
         .ok();
         sign("bank", "bo");
+        // What nobody has read there cannot be signed there.
+        run(&self.home("insurer"), ["agreement", "show", AGREEMENT]).ok();
         sign("insurer", "chen");
         sign("insurer", "dee");
     }
@@ -271,7 +273,8 @@ audit_years = 7
 deletion_days = 90
 "#;
 
-const DATASETS: &str = r#"
+/// The `datasets.toml` of the bank.
+pub const DATASETS: &str = r#"
 [[dataset]]
 name = "customers"
 source = "../customers.csv"
