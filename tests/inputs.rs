@@ -129,7 +129,15 @@ fn bad_files(text: &str, parquet: &[u8]) -> Vec<Bad<'static>> {
             &[],
             &["is empty: expected a header line and at least one row"],
         ),
-        ("empty.parquet", vec![], &[], &["empty.parquet"]),
+        (
+            "empty.parquet",
+            vec![],
+            &[],
+            &[
+                "empty.parquet` is not a whole Parquet file",
+                "copy or export it again",
+            ],
+        ),
         (
             "header.csv",
             "policy,phone\n".into(),

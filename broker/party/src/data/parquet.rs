@@ -189,9 +189,7 @@ fn check_magic(mut file: &File, name: &str) -> Result<(), SourceError> {
         error,
     })?;
     match magic.as_slice() {
-        [] => Err(SourceError::Empty {
-            source_name: name.to_owned(),
-        }),
+        [] => Err(damaged(name, "it has no bytes")),
         b"PAR1" => Ok(()),
         b"PARE" => Err(SourceError::WrongKind {
             source_name: name.to_owned(),

@@ -203,7 +203,7 @@ fn empty_files_and_other_kinds() {
     let path = scratch.file("a.parquet", "");
     assert_eq!(
         refusal(&path, &["phone"]),
-        "`a.parquet` is empty: expected a header line and at least one row"
+        "`a.parquet` is not a whole Parquet file (it is cut off or damaged: it has no bytes): copy or export it again"
     );
     let path = scratch.file("a.parquet", "phone,tier\n1,high\n");
     assert_eq!(
