@@ -115,7 +115,7 @@ impl Customers {
 
     /// What is looked for of the customers of a range, by one type of identifier.
     fn values(&self, kind: &str, range: Range<usize>) -> Vec<Value> {
-        let number = |number: &usize| number % EACH == 0;
+        let number = |number: &usize| number.is_multiple_of(EACH);
         match kind {
             "phone" => range
                 .filter(number)
