@@ -159,8 +159,9 @@ mod tests {
                 std::fs::read(insurer).unwrap(),
             )
         };
-        assert_eq!(made("a", 7), made("b", 7));
-        assert_ne!(made("a", 7), made("c", 8));
+        let seven = made("a", 7);
+        assert_eq!(seven, made("b", 7));
+        assert_ne!(seven, made("c", 8));
     }
 
     #[test]
