@@ -133,6 +133,7 @@ impl Trial {
         }
         let done = exchange.finish();
         assert!([0, 4, 5, -1].contains(&done.exit), "{done:#?}");
+        self.check_deliveries();
         let left = self.world.interrupted();
         for flow in &left {
             assert!(
@@ -156,6 +157,7 @@ impl Trial {
             std::thread::sleep(after);
             resumed.kill();
             resumed.finish();
+            self.check_deliveries();
         }
         if !self.world.interrupted().contains(&flow.to_owned()) {
             return;
@@ -188,19 +190,23 @@ impl Trial {
             assert!(receipts.is_subset(&released), "a receipt without an entry");
         }
         let receipts = stems(&self.world.home("insurer").join("receipts"));
-        let mut deliveries = 0;
-        for entry in std::fs::read_dir(self.out()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|end| end == "csv") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                assert!(text == self.expected, "{} is not whole", path.display());
-                deliveries += 1;
-            }
-        }
+        let deliveries = self.check_deliveries();
         assert!(deliveries <= receipts.len(), "a delivery without a receipt");
         // Of a flow that was not released the broker keeps nothing that could still be.
         let sealed = stems(&self.world.home("broker").join("deliveries"));
         assert!(sealed.is_subset(&released), "{sealed:?} of {released:?}");
+    }
+
+    /// Every file that is there is whole, at any moment; returns how many there are.
+    fn check_deliveries(&self) -> usize {
+        let paths = std::fs::read_dir(self.out()).unwrap();
+        let paths = paths.map(|entry| entry.unwrap().path());
+        let whole = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(text == self.expected, "{} is not whole", path.display());
+        };
+        let named = |path: &PathBuf| path.extension().is_some_and(|end| end == "csv");
+        paths.filter(named).inspect(whole).count()
     }
 
     /// Flows with a `release.intent` in the log.
@@ -216,13 +222,15 @@ impl Trial {
     }
 }
 
-/// Names of the files in a directory, without what follows the first dot.
+/// Names of the files in a directory, without what follows the first dot. What begins with one was not finished; nothing reads it.
 fn stems(dir: &Path) -> BTreeSet<String> {
-    let name = |entry: std::io::Result<std::fs::DirEntry>| {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        name.split('.').next().unwrap().to_owned()
-    };
-    std::fs::read_dir(dir).unwrap().map(name).collect()
+    let names = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| !name.starts_with('.'))
+        .map(|name| name.split('.').next().unwrap().to_owned())
+        .collect()
 }
 
 /// Starts `broker serve` or `party serve` and kills it `after` so long.
