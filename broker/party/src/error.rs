@@ -330,7 +330,10 @@ impl Denial {
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "denied: {} (`{}`)", self.message, self.field)?;
+        write!(f, "denied: {}", self.message)?;
+        if !self.field.is_empty() {
+            write!(f, " (`{}`)", self.field)?;
+        }
         if self.would_pass.is_empty() {
             Ok(())
         } else {
