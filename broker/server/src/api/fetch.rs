@@ -166,7 +166,7 @@ async fn recorded(broker: &Arc<Broker>, flow: FlowId) -> Result<RecordedRelease,
     let recorded = off_thread(move || Ok(broker.ledger.release(flow))).await?;
     recorded.ok_or_else(|| {
         Status::not_found(
-            "nothing was released in this flow: see how it ended with `counterfoil audit show`",
+            "nothing was released in this flow: ask again with `counterfoil exchange`",
         )
     })
 }
