@@ -96,6 +96,7 @@ closed_list!(
         Replayed = "replayed": "The flow id was used before.",
         KindNotAllowed = "kind_not_allowed": "The agreement does not allow this kind of flow.",
         PurposeMismatch = "purpose_mismatch": "The purpose is not the agreement's.",
+        PurposeDenied = "purpose_denied": "The purpose is one that is denied by default.",
         IdentifierOutside = "identifier_outside": "The identifier type is not in the agreement.",
         TagOutside = "tag_outside": "A tag is not in the agreement, or out of order.",
         SegmentOutside = "segment_outside": "The segment is not in the agreement.",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Agreement, LegalBasis};
+use super::{Agreement, LegalBasis, Purpose};
 use crate::tag::{Form, Tag};
 
 /// More values than this single out people even in large deliveries.
@@ -119,6 +119,12 @@ fn lint_terms(agreement: &Agreement, add: &mut impl FnMut(String, String)) {
     }
     if agreement.retention().deletion_days > 365 {
         add("retention.deletion_days".into(), "delivered rows may be kept for more than a year; keep them as long as the purpose needs (PIPL Art. 19)".into());
+    }
+    if agreement.purpose() == Purpose::CreditDecision {
+        add(
+            "purpose".into(),
+            "credit decisions are denied by default: no request under this agreement will be granted; risk_assessment, if no decision about a person's credit rests on it".into(),
+        );
     }
     if agreement.legal_basis() == LegalBasis::LegitimateInterest {
         add(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::Node;
 use super::reader::{Field, Notes, Table};
-use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Purpose, Retention, Segment};
+use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Retention, Segment};
 use super::{ROWS_PER_FLOW_MAX, Terms};
 use crate::finding::Findings;
 use crate::keys::PartyKeys;
@@ -36,7 +36,7 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
     let id = table.parsed("id");
     let version = table.integer("version", 1..=VERSION_MAX);
     let (owner, recipient) = parties(&mut table);
-    let purpose = table.required("purpose").and_then(|field| purpose(&field));
+    let purpose = table.parsed("purpose");
     let legal_basis = table.parsed("legal_basis");
     let (valid_from, valid_until) = validity(&mut table);
     let dataset = table.parsed("dataset");
@@ -114,17 +114,6 @@ fn party(field: &Field<'_>) -> Option<PartyKeys> {
         signing_key: signing_key?,
         noise_key: noise_key?,
     })
-}
-
-fn purpose(field: &Field<'_>) -> Option<Purpose> {
-    if field.text()? == "credit_decision" {
-        field.note(
-            "credit decisions are denied by default: a decision about credit on another institution's tags needs rules that this version does not have",
-            "risk_assessment, if no decision about a person's credit rests on it",
-        );
-        return None;
-    }
-    field.parsed()
 }
 
 fn validity(table: &mut Table<'_>) -> (Option<time::Date>, Option<time::Date>) {

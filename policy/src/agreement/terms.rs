@@ -5,9 +5,10 @@ use crate::text::{Malformed, SegmentName, closed_list, serde_as_text};
 
 closed_list!(
     /// What the recipient may use a delivery for. A closed list: a purpose that is not on it
-    /// is refused. Credit decisions are deliberately absent.
+    /// is refused. [`CreditDecision`](Self::CreditDecision) is on it so that it can be named,
+    /// explained and denied; no request for it is granted by default.
     Purpose, "a purpose",
-    "one of marketing_suitability, product_recommendation, risk_assessment, fraud_prevention, customer_service, joint_statistics",
+    "one of marketing_suitability, product_recommendation, risk_assessment, fraud_prevention, customer_service, joint_statistics, credit_decision",
     {
         MarketingSuitability = "marketing_suitability": "Deciding which offers suit a person, with a way to object (PIPL Art. 24).",
         ProductRecommendation = "product_recommendation": "Recommending a product to a person who asked for advice.",
@@ -15,6 +16,7 @@ closed_list!(
         FraudPrevention = "fraud_prevention": "Finding identity fraud and double claims.",
         CustomerService = "customer_service": "Serving common customers under contracts they already hold.",
         JointStatistics = "joint_statistics": "Describing the common customers as a group.",
+        CreditDecision = "credit_decision": "Granting, pricing or refusing credit to a person; denied by default.",
     }
 );
 

@@ -201,12 +201,6 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
             "purpose",
             "marketing_suitability",
         ),
-        (
-            "\"marketing_suitability\"\n",
-            "\"credit_decision\"\n",
-            "purpose",
-            "risk_assessment",
-        ),
         ("\"consent\"\n", "\"because\"\n", "legal_basis", "contract"),
         (
             "2026-12-31",
@@ -424,6 +418,11 @@ fn advice_has_lines_and_reasons() {
             "retention.deletion_days",
         ),
         ("\"consent\"\n", "\"legitimate_interest\"\n", "legal_basis"),
+        (
+            "\"marketing_suitability\"\n",
+            "\"credit_decision\"\n",
+            "purpose",
+        ),
         (
             "flows_per_period = 12",
             "flows_per_period = 120",

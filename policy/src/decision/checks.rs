@@ -1,7 +1,7 @@
 //! The rules, one function each, in the order in which they are applied.
 
 use super::{AgreementStatus, CLOCK_SKEW_SECONDS_MAX, Denial, DenialCode, Facts};
-use crate::agreement::Period;
+use crate::agreement::{Period, Purpose};
 use crate::request::RequestBody;
 
 type Checked = Result<(), Denial>;
@@ -182,6 +182,14 @@ fn terms(facts: &Facts<'_>, request: &RequestBody) -> Checked {
             "purpose",
             message,
             agreement.purpose().as_str(),
+        );
+    }
+    if request.purpose == Purpose::CreditDecision {
+        return deny(
+            DenialCode::PurposeDenied,
+            "purpose",
+            "credit decisions on another institution's tags are denied by default",
+            "an agreement for another purpose; risk_assessment, if no decision about a person's credit rests on it",
         );
     }
     let allowed: Vec<_> = agreement

@@ -217,6 +217,17 @@ fn purpose_and_identifier_are_the_agreements() {
         |case| case.body.purpose = Purpose::RiskAssessment,
     );
     assert_denied(
+        DenialCode::PurposeDenied,
+        "purpose",
+        "another purpose",
+        |case| {
+            case.agreement =
+                changed("\"marketing_suitability\"\n", "\"credit_decision\"\n").unwrap();
+            case.body.agreement_digest = case.agreement.digest();
+            case.body.purpose = Purpose::CreditDecision;
+        },
+    );
+    assert_denied(
         DenialCode::IdentifierOutside,
         "identifier",
         "phone, resident_id",
