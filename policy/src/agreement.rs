@@ -8,6 +8,7 @@
 //! reader.
 
 mod canonical;
+mod compliance;
 mod lint;
 mod node;
 mod read;
@@ -25,6 +26,9 @@ use crate::moment::Timestamp;
 use crate::tag::Tag;
 use crate::text::{AgreementDigest, AgreementId, DatasetName, OrgName, SegmentName, TagName};
 
+pub use compliance::{
+    BuiltInPack, Compliance, CrossBorder, ImpactAssessment, ToldItem, TransferBasis,
+};
 pub use lint::{Advice, lint};
 pub use template::{fill, template};
 pub use terms::{
@@ -71,6 +75,7 @@ struct Terms {
     minimum_match: u32,
     k: u32,
     retention: Retention,
+    compliance: Compliance,
 }
 
 /// Which side of an agreement a party is on.
@@ -336,6 +341,12 @@ impl Agreement {
     #[must_use]
     pub fn retention(&self) -> Retention {
         self.terms.retention
+    }
+
+    /// What the parties declare they have in place, for the rules that ask for it.
+    #[must_use]
+    pub fn compliance(&self) -> &Compliance {
+        &self.terms.compliance
     }
 }
 

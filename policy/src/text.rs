@@ -280,6 +280,14 @@ name_type!(
     |c| slug(c) || c == '.' || c == '_'
 );
 name_type!(
+    /// Names a document that an institution keeps: `[A-Za-z0-9._/-]{1,64}`. Opaque here; it enters the log.
+    Reference,
+    "a document's reference",
+    "1 to 64 characters of A-Z, a-z, 0-9, dot, _, / and -",
+    (1..=64),
+    |c| c.is_ascii_alphanumeric() || "._/-".contains(c)
+);
+name_type!(
     /// Which HPKE suite a delivery key belongs to; opaque here: `[a-z0-9_-]{1,64}`.
     SuiteId,
     "a suite id",

@@ -271,6 +271,18 @@ identifiers_per_period = 1000000000
 [retention]
 audit_years = 7
 deletion_days = 90
+
+[compliance]
+owner_region = "CN"
+recipient_region = "CN"
+contract = "test/contract"
+processor_contract = "test/processing"
+separate_consent = true
+told = ["name", "contact", "purpose", "method", "categories", "necessity"]
+withdrawal = true
+refusal_option = true
+impact_assessment = { reference = "test/impact", date = {from} }
+breach_notice_hours = 24
 "#;
 
 /// The `datasets.toml` of the bank.

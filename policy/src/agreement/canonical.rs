@@ -64,6 +64,7 @@ fn document(terms: &Terms) -> Value {
             "audit_years": terms.retention.audit_years,
             "deletion_days": terms.retention.deletion_days,
         },
+        "compliance": terms.compliance.document(),
     })
 }
 

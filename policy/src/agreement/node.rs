@@ -20,7 +20,7 @@ pub(super) enum NodeValue {
     Integer(i64),
     /// A number with a fraction or beyond `i64`, as written: never turned into a float.
     Number(String),
-    Boolean,
+    Boolean(bool),
     /// A TOML date or time, as written.
     Date(String),
 }
@@ -34,7 +34,7 @@ impl NodeValue {
             Self::Text(_) => "text",
             Self::Integer(_) => "a whole number",
             Self::Number(_) => "a number",
-            Self::Boolean => "true or false",
+            Self::Boolean(_) => "true or false",
             Self::Date(_) => "a date",
         }
     }
@@ -85,7 +85,7 @@ fn toml_value(value: DeValue<'_>, lines: &Lines) -> NodeValue {
             }
         }
         DeValue::Float(float) => NodeValue::Number(plain(float.as_str())),
-        DeValue::Boolean(_) => NodeValue::Boolean,
+        DeValue::Boolean(value) => NodeValue::Boolean(value),
         DeValue::Datetime(moment) => NodeValue::Date(moment.to_string()),
         DeValue::Array(items) => NodeValue::List(
             items
@@ -116,7 +116,7 @@ fn json_node(value: serde_json::Value) -> Node {
     use serde_json::Value;
     let value = match value {
         Value::Null => NodeValue::Text(String::new()),
-        Value::Bool(_) => NodeValue::Boolean,
+        Value::Bool(value) => NodeValue::Boolean(value),
         Value::Number(number) => match number.as_i64() {
             Some(integer) => NodeValue::Integer(integer),
             None => NodeValue::Number(number.to_string()),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::compliance::{self, Compliance};
 use super::node::Node;
 use super::reader::{Field, Notes, Table};
 use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Retention, Segment};
@@ -54,6 +55,10 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
     let retention = table
         .required("retention")
         .and_then(|field| retention(&field));
+    let compliance = table.optional("compliance").map_or_else(
+        || Some(Compliance::default()),
+        |field| compliance::read(&field),
+    );
     table.finish();
     format?;
     Some(Terms {
@@ -75,6 +80,7 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
         minimum_match: whole(minimum_match)?,
         k: whole(k)?,
         retention: retention?,
+        compliance: compliance?,
     })
 }
 

@@ -103,6 +103,13 @@ impl<'a> Field<'a> {
         }
     }
 
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match &self.node.value {
+            NodeValue::Boolean(value) => Some(*value),
+            _ => self.expected("true or false"),
+        }
+    }
+
     pub(super) fn date(&self) -> Option<Date> {
         let would_pass = "a date like 2026-11-23";
         match &self.node.value {

@@ -52,7 +52,7 @@ fn the_canonical_form_is_pinned() {
     // Whoever changes this digest breaks every signature made so far: raise version_of_format.
     assert_eq!(
         sample().digest().to_string(),
-        "e3a34116c06e7956b2e2aef161995ff2f4056bc694cfee80e16c9a08cdc3387f"
+        "708a5e35fbbee4dd684ec01ba718959ad8ee0ac11f9477dd1d50ddb4ac6da3fb"
     );
     let bytes = sample().canonical_bytes().to_vec();
     assert!(
@@ -113,6 +113,31 @@ fn every_term_is_signed() {
         ),
         ("audit_years = 7", "audit_years = 8"),
         ("deletion_days = 90", "deletion_days = 91"),
+        ("packs = []", "packs = [\"gdpr\"]"),
+        ("owner_region = \"CN\"", "owner_region = \"DE\""),
+        ("recipient_region = \"CN\"", "recipient_region = \"DE\""),
+        ("\ncontract = \"change-me\"", "\ncontract = \"c-1\""),
+        (
+            "processor_contract = \"change-me\"",
+            "processor_contract = \"c-2\"",
+        ),
+        ("separate_consent = true", "separate_consent = false"),
+        ("\"method\", ", ""),
+        ("withdrawal = true", "withdrawal = false"),
+        ("refusal_option = true", "refusal_option = false"),
+        ("reference = \"change-me\"", "reference = \"ia-1\""),
+        ("date = 2026-01-01", "date = 2025-12-31"),
+        ("breach_notice_hours = 24", "breach_notice_hours = 25"),
+        ("basis = \"none\"", "basis = \"exempt\""),
+        ("basis = \"none\"", "basis = \"none\", people_elsewhere = 1"),
+        (
+            "basis = \"none\"",
+            "basis = \"none\", sensitive_elsewhere = 1",
+        ),
+        (
+            "basis = \"none\"",
+            "basis = \"none\", critical_infrastructure = true",
+        ),
     ];
     let mut digests = std::collections::BTreeSet::from([sample().digest()]);
     for (from, to) in changes {
@@ -498,4 +523,34 @@ proptest! {
         canonical[at % length] ^= 1;
         prop_assert!(Agreement::from_canonical(&canonical).map_or(true, |read| read.digest() != sample().digest()));
     }
+}
+
+#[test]
+fn what_is_not_declared_is_not_in_place() {
+    let text = sample_text();
+    let (without, _) = text.split_once("\n[compliance]").unwrap();
+    let agreement = Agreement::parse(without).unwrap();
+    assert_eq!(agreement.compliance(), &Compliance::default());
+    let read = Agreement::from_canonical(agreement.canonical_bytes()).unwrap();
+    assert_eq!(read.compliance(), &Compliance::default());
+    assert_ne!(agreement.digest(), sample().digest());
+}
+
+#[test]
+fn an_unknown_pack_is_refused_with_its_line() {
+    for (from, to, problem) in [
+        ("packs = []", "packs = [\"hipaa\"]", "`hipaa` is not a pack"),
+        ("packs = []", "packs = [\"gdpr\", \"gdpr\"]", "occurs twice"),
+    ] {
+        let findings = changed(from, to).unwrap_err();
+        let finding = findings.iter().next().unwrap();
+        assert_eq!(finding.line, Some(line_of("packs = []")));
+        assert!(finding.problem.contains(problem), "{finding}");
+    }
+}
+
+#[test]
+fn the_order_of_what_was_told_does_not_count() {
+    let agreement = changed("\"name\", \"contact\"", "\"contact\", \"name\"").unwrap();
+    assert_eq!(agreement.digest(), sample().digest());
 }
