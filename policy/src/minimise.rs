@@ -1,29 +1,44 @@
-//! k-anonymity of a delivery: small groups are told coarser, then not at all.
+//! k-anonymity of a delivery: small groups are told coarser, and only then not at all.
 //!
-//! In the output every combination of delivered values occurs in at least k rows
-//! (k-anonymity: Samarati 2001; Sweeney 2002). Only rows that are in too small a group
-//! change (local recoding): each step tells one cell of such a group one level coarser,
-//! up to `*`; a group that nothing can save is left out. Groups that were large enough stay
-//! as they were, and so a table whose groups are all large enough comes out unchanged.
+//! In the output every combination of delivered values occurs in at least k rows (k-anonymity:
+//! Samarati 2001; Sweeney 2002). The outcome is a function of the multiset of rows: the order in
+//! which they come changes nothing but the order in which they go.
 //!
-//! While many groups are small, a step is taken by all of them on the tag with the most
-//! distinct values among them (the heuristic of Sweeney's Datafly, 1998); when few are
-//! left, each takes the step that loses least, preferring one that ends its smallness.
-//! Finding the best recoding is NP-hard (Meyerson and Williams, PODS 2004); this is greedy.
+//! - A combination that has k rows is delivered as it is: nobody's rows become coarser to save
+//!   others (local recoding; full-domain recoding as in Incognito, LeFevre et al. 2005, or OLA,
+//!   El Emam et al. 2009, would coarsen a tag for all). No row leaves a group, so none shrinks.
+//! - The rows of smaller combinations are brought together in clusters of k or more, from the top
+//!   of the hierarchies down (`cluster`), each told as finely as its rows have in common.
+//! - Fewer than k rows can be left over. Each goes where it costs least: to a combination that is
+//!   told coarser already, or into a cluster, which becomes coarser for it (`rest`).
+//! - Suppressed is only what then has no place: fewer than k rows in all, and only if the small
+//!   combinations together have fewer than k. That is the least possible under the first rule.
+//!
+//! Finding the recoding of least loss is NP-hard (Meyerson and Williams, PODS 2004); this is
+//! greedy. Against the optimum of 300 small tables, found by trying everything, it loses 1.20
+//! times as much together, and 2.44 times at worst (`tests/optimum.rs`). Loss is measured as
+//! [`Tag::loss_ppm`] says; a suppressed row counts as `*` in every tag.
 //!
 //! What it does not do: rows of a group may still share a value that is sensitive
 //! (l-diversity), someone who knows this algorithm may infer a little from what was
 //! generalised (minimality attack, Wong et al., VLDB 2007), and a recipient who knows its
 //! own customers is not fooled at all. It limits rare combinations and what a leaked file shows.
 
+mod cluster;
 mod column;
-mod groups;
+mod keys;
+mod report;
+mod rest;
 
-use crate::tag::{LOSS_PPM_MAX, Tag, Unmapped};
+use crate::tag::{Tag, Unmapped};
 use crate::text::TagName;
 
+use cluster::{Cluster, Records};
 use column::Column;
-use groups::{Groups, Keys};
+use keys::Keys;
+use rest::Place;
+
+pub use report::{Report, TagLoss};
 
 /// Most rows of a table; no agreement allows more in a flow.
 pub const ROWS_MAX: u32 = crate::agreement::ROWS_PER_FLOW_MAX;
@@ -119,112 +134,91 @@ impl Table {
 
     /// Generalises, then suppresses, until no combination has fewer than `k` rows.
     ///
-    /// Deterministic: the same rows in the same order give the same result. Runs in time
-    /// proportional to rows, plus distinct combinations times the heights of the hierarchies.
+    /// The outcome is a function of the multiset of rows: another order of the same rows gives
+    /// the same cells in that order.
     #[must_use]
     pub fn minimise(mut self, k: u32) -> Minimised {
         self.columns.iter_mut().for_each(Column::close);
-        let before = self.keys.clone();
-        let mut groups = Groups::new(self.keys, &self.rows);
-        groups.enlarge(&self.columns, k);
-        let target: Vec<u32> = (0..before.len())
-            .map(|group| groups.resolve(group))
-            .collect();
-        let mut kept = Vec::with_capacity(self.rows.len());
-        // Rows of each first group, to count what changed without walking every row's cells.
-        let mut weights = vec![0_u64; before.len() as usize];
-        let mut generalised_rows = 0;
-        for (index, group) in (0_u32..).zip(&self.rows) {
-            let last = target.get(*group as usize).copied().unwrap_or(*group);
-            if groups.count(last) >= k {
-                kept.push((index, last));
-                // A group that moved alone keeps its number: only its cells tell that it moved.
-                let told = groups.keys().codes(last);
-                generalised_rows += u64::from(before.codes(*group) != told);
-                if let Some(weight) = weights.get_mut(*group as usize) {
-                    *weight += 1;
-                }
-            }
-        }
-        let moves = weights.into_iter().zip((0_u32..).zip(target));
-        let tags = losses(
-            &self.columns,
-            &before,
-            groups.keys(),
-            moves,
-            kept.len() as u64,
-        );
-        let report = Report {
-            before: self.rows.len() as u64,
-            after: kept.len() as u64,
-            generalised_rows,
-            generalised_cells: tags.iter().map(|tag| tag.generalised_cells).sum(),
-            suppressed_rows: (self.rows.len() - kept.len()) as u64,
-            tags,
+        let told = self.told(k);
+        let moves = || {
+            let told = |first: &u32| told.get(*first as usize).copied().flatten();
+            self.rows.iter().map(told)
         };
+        // Counted on what would be delivered, whatever was decided before: nothing under k leaves.
+        let sizes = Sizes::of(self.keys.len(), moves().flatten());
+        let large = |group: &u32| sizes.rows(*group) >= k;
+        let kept = (0_u32..).zip(moves());
+        let kept = kept.filter_map(|(index, group)| Some((index, group.filter(large)?)));
+        let kept: Vec<(u32, u32)> = kept.collect();
+        let report = Report::of(&self.columns, &self.keys, &self.rows, &kept);
         Minimised {
             columns: self.columns,
-            keys: groups.into_keys(),
+            keys: self.keys,
             kept,
             report,
         }
     }
+
+    /// For each combination the one that its rows are told as; `None` if they are suppressed.
+    fn told(&mut self, k: u32) -> Vec<Option<u32>> {
+        let sizes = Sizes::of(self.keys.len(), self.rows.iter().copied());
+        let all = 0..self.keys.len();
+        let (large, small): (Vec<u32>, Vec<u32>) = all.partition(|group| sizes.rows(*group) >= k);
+        let mut places: Vec<Option<Place>> = (0..self.keys.len())
+            .map(|group| Some(Place::Large(group)))
+            .collect();
+        let mut place = |group: u32, to: Option<Place>| {
+            if let Some(place) = places.get_mut(group as usize) {
+                *place = to;
+            }
+        };
+        let mut records = Records::new(self.columns.len());
+        for group in small {
+            records.push(group, sizes.rows(group), self.keys.codes(group));
+        }
+        let assign = |group, cluster: u32| place(group, Some(Place::Cluster(cluster as usize)));
+        let (mut clusters, rest) = cluster::cluster(&self.columns, k.into(), records, assign);
+        let mut rest: Vec<_> = rest.iter().collect();
+        rest.sort_unstable_by(|a, b| rest::compare(&self.columns, a.codes(), b.codes()));
+        for record in rest {
+            // Fewer than k records, at most n / k large groups and as many clusters: n steps.
+            let large = large.iter().map(|group| (*group, self.keys.codes(*group)));
+            let cheapest = rest::cheapest(&self.columns, record, large, &clusters);
+            if let Some(Place::Cluster(index)) = cheapest
+                && let Some(cluster) = clusters.get_mut(index)
+            {
+                rest::take_in(&self.columns, cluster, record);
+            }
+            place(record.number(), cheapest);
+        }
+        let intern = |cluster: &Cluster| self.keys.intern(&cluster.told);
+        let clusters: Vec<u32> = clusters.iter().map(intern).collect();
+        let group = |place: Place| match place {
+            Place::Large(group) => Some(group),
+            Place::Cluster(index) => clusters.get(index).copied(),
+        };
+        let groups = places.into_iter().map(|place| place.and_then(group));
+        groups.collect()
+    }
 }
 
-/// What minimisation did. Exact counts: tell them as [`crate::coarse::CoarseCount`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Rows that went in.
-    pub before: u64,
-    /// Rows that came out.
-    pub after: u64,
-    /// Kept rows in which at least one cell was told coarser.
-    pub generalised_rows: u64,
-    /// Cells of kept rows that were told coarser than they came in.
-    pub generalised_cells: u64,
-    /// Rows left out.
-    pub suppressed_rows: u64,
-    /// Loss of each tag, in the order of the columns.
-    pub tags: Vec<TagLoss>,
-}
+/// Rows of each group.
+struct Sizes(Vec<u32>);
 
-/// What one tag lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagLoss {
-    /// The tag.
-    pub tag: TagName,
-    /// Cells of kept rows that were told coarser.
-    pub generalised_cells: u64,
-    /// Mean over kept rows of the loss that was added, in parts per million
-    /// ([`Tag::loss_ppm`] after less before); rounded down.
-    pub added_loss_ppm: u32,
-}
-
-fn losses(
-    columns: &[Column],
-    before: &Keys,
-    after: &Keys,
-    moves: impl Iterator<Item = (u64, (u32, u32))>,
-    kept: u64,
-) -> Vec<TagLoss> {
-    let mut cells = vec![0_u64; columns.len()];
-    let mut added = vec![0_u64; columns.len()];
-    for (rows, (first, last)) in moves.filter(|(rows, _)| *rows > 0) {
-        let codes = before.codes(first).iter().zip(after.codes(last));
-        let sums = cells.iter_mut().zip(&mut added);
-        for ((column, (old, new)), (cells, added)) in columns.iter().zip(codes).zip(sums) {
-            if old != new {
-                *cells += rows;
-                *added += rows * u64::from(column.loss(*new).saturating_sub(column.loss(*old)));
+impl Sizes {
+    fn of(groups: u32, rows: impl Iterator<Item = u32>) -> Self {
+        let mut sizes = vec![0_u32; groups as usize];
+        for group in rows {
+            if let Some(size) = sizes.get_mut(group as usize) {
+                *size += 1;
             }
         }
+        Self(sizes)
     }
-    let loss = |((column, generalised_cells), added): ((&Column, u64), u64)| TagLoss {
-        tag: column.tag().name().clone(),
-        generalised_cells,
-        added_loss_ppm: u32::try_from(added.checked_div(kept).unwrap_or(0)).unwrap_or(LOSS_PPM_MAX),
-    };
-    columns.iter().zip(cells).zip(added).map(loss).collect()
+
+    fn rows(&self, group: u32) -> u32 {
+        self.0.get(group as usize).copied().unwrap_or(0)
+    }
 }
 
 /// A table in which every combination has at least k rows.
