@@ -9,6 +9,7 @@
 
 mod canonical;
 mod compliance;
+mod consent;
 mod lint;
 mod node;
 mod read;
@@ -29,6 +30,7 @@ use crate::text::{AgreementDigest, AgreementId, DatasetName, OrgName, SegmentNam
 pub use compliance::{
     BuiltInPack, Compliance, CrossBorder, ImpactAssessment, ToldItem, TransferBasis,
 };
+pub use consent::ConsentTerms;
 pub use lint::{Advice, lint};
 pub use template::{fill, template};
 pub use terms::{
@@ -76,6 +78,7 @@ struct Terms {
     k: u32,
     retention: Retention,
     compliance: Compliance,
+    consent: Option<ConsentTerms>,
 }
 
 /// Which side of an agreement a party is on.
@@ -347,6 +350,12 @@ impl Agreement {
     #[must_use]
     pub fn compliance(&self) -> &Compliance {
         &self.terms.compliance
+    }
+
+    /// What each person must have consented to; `None` if no proofs are asked for.
+    #[must_use]
+    pub fn consent(&self) -> Option<&ConsentTerms> {
+        self.terms.consent.as_ref()
     }
 }
 

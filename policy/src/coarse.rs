@@ -79,6 +79,44 @@ impl std::str::FromStr for CoarseCount {
 
 serde_as_text!(CoarseCount);
 
+/// Lower edges of the buckets of shares after the first, in percent.
+const SHARE_EDGES: [u32; 5] = [5, 10, 20, 50, 80];
+
+/// A share as it may be told: the bucket of percents it lies in.
+///
+/// Text form: `under 5 %`, `5 to 10 %`, ..., `80 % or more`; a bucket holds its lower edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CoarseShare {
+    bucket: usize,
+}
+
+impl CoarseShare {
+    /// The bucket of a share in parts per million that `cells` cells have. What stands on fewer
+    /// than [`COUNT_FLOOR`] cells is in the lowest bucket, as their count is.
+    #[must_use]
+    pub fn of(ppm: u32, cells: u64) -> Self {
+        let reached = |edge: &u32| cells >= COUNT_FLOOR && edge * 10_000 <= ppm;
+        Self {
+            bucket: SHARE_EDGES.partition_point(reached),
+        }
+    }
+}
+
+impl fmt::Display for CoarseShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = self
+            .bucket
+            .checked_sub(1)
+            .and_then(|at| SHARE_EDGES.get(at));
+        match (below, SHARE_EDGES.get(self.bucket)) {
+            (None, Some(upper)) => write!(f, "under {upper} %"),
+            (Some(lower), Some(upper)) => write!(f, "{lower} to {upper} %"),
+            (Some(lower), None) => write!(f, "{lower} % or more"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
 /// The size of a set as it may be told: rounded up to a power of two, at least 64.
 ///
 /// Sides pad or declare their sets in these sizes, so that two flows over sets that differ
@@ -136,6 +174,18 @@ mod tests {
         ] {
             assert_eq!(CoarseCount::of(count).to_string(), told);
         }
+    }
+
+    #[test]
+    fn shares_have_the_floor_of_counts() {
+        let told = |ppm, cells| CoarseShare::of(ppm, cells).to_string();
+        assert_eq!(told(0, 0), "under 5 %");
+        assert_eq!(told(49_999, 1000), "under 5 %");
+        assert_eq!(told(50_000, 1000), "5 to 10 %");
+        assert_eq!(told(799_999, 1000), "50 to 80 %");
+        assert_eq!(told(1_000_000, 1000), "80 % or more");
+        assert_eq!(told(1_000_000, 19), "under 5 %");
+        assert_eq!(told(1_000_000, 20), "80 % or more");
     }
 
     #[test]

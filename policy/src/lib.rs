@@ -56,6 +56,8 @@ pub mod approval;
 
 pub mod request;
 
+pub mod consent;
+
 pub mod decision;
 
 pub mod minimise;

@@ -288,6 +288,31 @@ name_type!(
     |c| c.is_ascii_alphanumeric() || "._/-".contains(c)
 );
 name_type!(
+    /// A recipient's contact as people were told it: 1 to 128 printable ASCII characters without
+    /// blanks, such as an e-mail address, a telephone number or a page.
+    ContactText,
+    "a contact",
+    "1 to 128 printable ASCII characters without blanks, like privacy@example.com",
+    (1..=128),
+    |c| c.is_ascii_graphic() && c != '`'
+);
+name_type!(
+    /// A method of handling as people were told it: `[a-z0-9_]{1,63}`.
+    MethodName,
+    "a method of handling",
+    "1 to 63 characters of a-z, 0-9 and _",
+    (1..=63),
+    snake
+);
+name_type!(
+    /// A category of data as people were told it: `[a-z0-9_]{1,63}`.
+    CategoryName,
+    "a category of data",
+    "1 to 63 characters of a-z, 0-9 and _",
+    (1..=63),
+    snake
+);
+name_type!(
     /// Which HPKE suite a delivery key belongs to; opaque here: `[a-z0-9_-]{1,64}`.
     SuiteId,
     "a suite id",

@@ -19,8 +19,11 @@ pub const COLUMNS_MAX: usize = 64;
 /// Bytes of one value of one column.
 pub const VALUE_BYTES_MAX: usize = 128;
 
-/// Bytes of one row's plaintext: [`COLUMNS_MAX`] values with their length bytes.
-pub const PAYLOAD_BYTES_MAX: usize = COLUMNS_MAX * (1 + VALUE_BYTES_MAX);
+/// Bytes of one row's consent proof: two days of 4 bytes, and a MAC of 16.
+pub const PROOF_BYTES: usize = 24;
+
+/// Bytes of one row's plaintext: a proof, and [`COLUMNS_MAX`] values with their length bytes.
+pub const PAYLOAD_BYTES_MAX: usize = PROOF_BYTES + COLUMNS_MAX * (1 + VALUE_BYTES_MAX);
 
 /// Bytes that the broker holds of one flow's submissions. A flow that needs more is refused at its header.
 pub const SUBMISSION_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;

@@ -3,17 +3,23 @@
 //! Every row of a flow has the same length, so that the length of a sealed row says nothing about its customer. A
 //! [`Layout`] is declared in the submission's header and checked against the agreement before anything is joined.
 //!
-//! Format: for each column one length byte and its UTF-8 value; then zeros up to the layout's length.
+//! Format: the consent proof, where the flow asks for proofs; for each column one length byte and its UTF-8 value; then
+//! zeros up to the layout's length.
 
 use crate::WireError;
-use crate::limits::{COLUMNS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{COLUMNS_MAX, PROOF_BYTES, VALUE_BYTES_MAX};
 use crate::v1::Column;
 
 /// Columns of a flow's rows, in order, with the greatest length of their values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     columns: Vec<(String, usize)>,
+    /// Whether each row begins with a consent proof.
+    proven: bool,
 }
+
+/// A row's consent proof, which the policy reads.
+pub type Proof = [u8; PROOF_BYTES];
 
 impl Layout {
     /// From tag names and the greatest length of each one's values, in bytes.
@@ -38,10 +44,22 @@ impl Layout {
                 return Err(malformed("columns", "a tag is declared twice"));
             }
         }
-        Ok(Self { columns })
+        Ok(Self {
+            columns,
+            proven: false,
+        })
     }
 
-    /// From the header of a submission.
+    /// The same columns, each row beginning with a consent proof.
+    #[must_use]
+    pub fn proven(self) -> Self {
+        Self {
+            proven: true,
+            ..self
+        }
+    }
+
+    /// From the columns in the header of a submission.
     ///
     /// # Errors
     /// As [`Layout::new`].
@@ -78,14 +96,32 @@ impl Layout {
     /// Bytes of one row's plaintext.
     #[must_use]
     pub fn payload_len(&self) -> usize {
-        self.columns.iter().map(|(_, width)| 1 + width).sum()
+        let values: usize = self.columns.iter().map(|(_, width)| 1 + width).sum();
+        self.proof_len() + values
     }
 
-    /// Writes one row.
+    fn proof_len(&self) -> usize {
+        if self.proven { PROOF_BYTES } else { 0 }
+    }
+
+    /// Writes one row, with its proof where the layout has one.
     ///
     /// # Errors
-    /// The number of values is not that of the columns, or a value is longer than its column's width.
-    pub fn encode(&self, values: &[impl AsRef<str>]) -> Result<Vec<u8>, WireError> {
+    /// A proof where the layout has none or none where it has one, the number of values is not that of the columns, or
+    /// a value is longer than its column's width.
+    pub fn encode(
+        &self,
+        proof: Option<&Proof>,
+        values: &[impl AsRef<str>],
+    ) -> Result<Vec<u8>, WireError> {
+        let proof = proof.map_or(&[][..], |proof| proof);
+        if proof.len() != self.proof_len() {
+            return Err(WireError::Length {
+                field: "proof of a row",
+                want: self.proof_len(),
+                got: proof.len(),
+            });
+        }
         if values.len() != self.columns.len() {
             return Err(WireError::Length {
                 field: "values of a row",
@@ -94,6 +130,7 @@ impl Layout {
             });
         }
         let mut payload = Vec::with_capacity(self.payload_len());
+        payload.extend_from_slice(proof);
         for ((_, width), value) in self.columns.iter().zip(values) {
             let value = value.as_ref().as_bytes();
             let len = u8::try_from(value.len())
@@ -112,7 +149,10 @@ impl Layout {
     ///
     /// # Errors
     /// Anything that [`Layout::encode`] would not have written.
-    pub fn decode<'p>(&self, payload: &'p [u8]) -> Result<Vec<&'p str>, WireError> {
+    pub fn decode<'p>(
+        &self,
+        payload: &'p [u8],
+    ) -> Result<(Option<&'p Proof>, Vec<&'p str>), WireError> {
         if payload.len() != self.payload_len() {
             return Err(WireError::Length {
                 field: "payload",
@@ -120,7 +160,11 @@ impl Layout {
                 got: payload.len(),
             });
         }
-        let mut rest = payload;
+        let (proof, mut rest) = match self.proven.then(|| payload.split_first_chunk()) {
+            None => (None, payload),
+            Some(Some((proof, rest))) => (Some(proof), rest),
+            Some(None) => return Err(cut()),
+        };
         let mut values = Vec::with_capacity(self.columns.len());
         for (_, width) in &self.columns {
             let (len, tail) = rest.split_first().ok_or_else(cut)?;
@@ -137,7 +181,7 @@ impl Layout {
         if rest.iter().any(|byte| *byte != 0) {
             return Err(malformed("payload", "the padding is not zero"));
         }
-        Ok(values)
+        Ok((proof, values))
     }
 }
 
@@ -169,16 +213,31 @@ mod tests {
     fn every_row_has_the_declared_length() {
         let layout = layout();
         for values in [["", ""], ["[18,30)", "own"], ["12345678", "123456789012"]] {
-            let payload = layout.encode(&values).unwrap();
+            let payload = layout.encode(None, &values).unwrap();
             assert_eq!(payload.len(), layout.payload_len());
-            assert_eq!(layout.decode(&payload).unwrap(), values);
+            assert_eq!(layout.decode(&payload).unwrap(), (None, values.to_vec()));
         }
+    }
+
+    #[test]
+    fn a_proof_stands_before_the_values_of_a_row_that_has_one() {
+        let (layout, proof) = (layout().proven(), [7; PROOF_BYTES]);
+        let payload = layout.encode(Some(&proof), &["a", "b"]).unwrap();
+        assert_eq!(payload.len(), layout.payload_len());
+        let row = layout.decode(&payload).unwrap();
+        assert_eq!(row, (Some(&proof), vec!["a", "b"]));
+        assert!(layout.encode(None, &["a", "b"]).is_err());
+        assert!(
+            super::tests::layout()
+                .encode(Some(&proof), &["a", "b"])
+                .is_err()
+        );
     }
 
     #[test]
     fn nothing_can_ride_along_in_the_padding() {
         let layout = layout();
-        let mut payload = layout.encode(&["a", "b"]).unwrap();
+        let mut payload = layout.encode(None, &["a", "b"]).unwrap();
         *payload.last_mut().unwrap() = 1;
         assert!(matches!(
             layout.decode(&payload),
@@ -203,8 +262,8 @@ mod tests {
         #[test]
         fn any_bytes_decode_to_one_row_or_an_error(bytes in prop::collection::vec(any::<u8>(), 22)) {
             let layout = layout();
-            if let Ok(values) = layout.decode(&bytes) {
-                prop_assert_eq!(layout.encode(&values).unwrap(), bytes);
+            if let Ok((_, values)) = layout.decode(&bytes) {
+                prop_assert_eq!(layout.encode(None, &values).unwrap(), bytes);
             }
         }
     }

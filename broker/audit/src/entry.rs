@@ -23,7 +23,7 @@ pub use event::{
     BrokerInitialised, Column, Decision, DeliveryAcknowledged, Event, FlowAborted, FlowDeclined,
     FlowDenied, FlowGranted, FlowKind, FlowRefused, InviteIssued, Outcome, PartnerJoined,
     PartnerRevoked, Recipient, ReleaseIntent, ReleaseOutcome, ReleaseResult, ReleaseSource,
-    Removed, Retention, Source, Transform,
+    Removed, RemovedOfTag, Retention, Source, Transform,
 };
 pub use value::{
     CoarseCount, DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Digest, FlowId, INTEGER_MAX, Integer,

@@ -127,6 +127,8 @@ pub(crate) fn intent(byte: u8) -> ReleaseIntent {
             removed: Removed {
                 generalised: CoarseCount::new("10-99").unwrap(),
                 suppressed: CoarseCount::new("under 10").unwrap(),
+                without_consent: None,
+                tags: List::new(Vec::new()).unwrap(),
             },
         },
         result: ReleaseResult {

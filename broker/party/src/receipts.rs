@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use counterfoil_audit::entry::{Digest, Event, ReleaseIntent};
+use counterfoil_audit::entry::{Digest, Event, ReleaseIntent, Removed};
 use counterfoil_audit::note::VerifierKey;
 use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
 use counterfoil_policy::agreement::Agreement;
@@ -226,6 +226,12 @@ impl VerifiedRelease {
                 "the delivery does not have the `{field}` that the log's entry of its release tells: nothing of it was written"
             ))),
         }
+    }
+
+    /// What was left out and made coarser, in buckets, as the entry tells both sides.
+    #[must_use]
+    pub fn removed(&self) -> &Removed {
+        &self.intent.transform.removed
     }
 
     /// SHA-256 of the sealed bytes, which the recipient acknowledges.

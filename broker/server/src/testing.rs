@@ -3,7 +3,7 @@
 mod matched;
 mod world;
 
-pub(crate) use matched::{TAGS, submissions};
+pub(crate) use matched::{PROOF, TAGS, submissions, submissions_proving};
 pub(crate) use world::{World, config};
 
 use counterfoil_audit::entry::{
@@ -326,6 +326,8 @@ pub(crate) fn intent_event(agreement: &Agreement, flow: u8) -> ReleaseIntent {
             removed: Removed {
                 generalised: few(),
                 suppressed: few(),
+                without_consent: None,
+                tags: List::new(Vec::new()).unwrap(),
             },
         },
         result: ReleaseResult {

@@ -36,7 +36,7 @@ pub(super) fn bytes(terms: &Terms) -> Result<Vec<u8>, Findings> {
 /// The same keys as in TOML. Every number is a whole number below 2^53, which RFC 8785
 /// writes exactly.
 fn document(terms: &Terms) -> Value {
-    json!({
+    let mut document = json!({
         "version_of_format": 1,
         "id": terms.id,
         "version": terms.version,
@@ -65,7 +65,11 @@ fn document(terms: &Terms) -> Value {
             "deletion_days": terms.retention.deletion_days,
         },
         "compliance": terms.compliance.document(),
-    })
+    });
+    if let (Some(consent), Some(fields)) = (&terms.consent, document.as_object_mut()) {
+        fields.insert("consent".into(), json!(consent));
+    }
+    document
 }
 
 fn identifier(rule: &IdentifierRule) -> Value {

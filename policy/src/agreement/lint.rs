@@ -47,6 +47,9 @@ pub fn lint(agreement: &Agreement) -> Vec<Advice> {
     lint_caps(agreement, &mut add);
     lint_groups(agreement, &mut add);
     lint_terms(agreement, &mut add);
+    if agreement.legal_basis() == LegalBasis::Consent && agreement.consent().is_none() {
+        add("legal_basis".into(), "the basis is consent, but no row has to prove it; a section [consent] leaves out people without a current consent to this (PIPL Art. 23)".into());
+    }
     for (index, tag) in agreement.tags().iter().enumerate() {
         lint_tag(&format!("tags[{index}]"), tag, &mut add);
     }

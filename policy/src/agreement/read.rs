@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compliance::{self, Compliance};
+use super::consent;
 use super::node::Node;
 use super::reader::{Field, Notes, Table};
 use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Retention, Segment};
@@ -59,6 +60,10 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
         || Some(Compliance::default()),
         |field| compliance::read(&field),
     );
+    let consent = match table.optional("consent") {
+        Some(field) => consent::read(&field, tags.as_deref()).map(Some),
+        None => Some(None),
+    };
     table.finish();
     format?;
     Some(Terms {
@@ -81,6 +86,7 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
         k: whole(k)?,
         retention: retention?,
         compliance: compliance?,
+        consent: consent?,
     })
 }
 

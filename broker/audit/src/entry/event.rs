@@ -367,6 +367,24 @@ pub struct Removed {
     pub generalised: CoarseCount,
     /// Rows left out.
     pub suppressed: CoarseCount,
+    /// Rows that the owner says it left out, before anything was matched, for want of a consent proof. Absent if the
+    /// agreement asks for no proofs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_consent: Option<CoarseCount>,
+    /// What each column lost, in the columns' order.
+    pub tags: List<RemovedOfTag>,
+}
+
+/// What minimisation took from one column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemovedOfTag {
+    /// The tag's name.
+    pub name: Label,
+    /// Cells told coarser than they were submitted.
+    pub generalised: CoarseCount,
+    /// Share of the column's information that this lost, in a bucket such as `5 to 10 %`.
+    pub loss: Label,
 }
 
 /// What leaves.

@@ -5,7 +5,7 @@ use std::path::Path;
 use counterfoil_party::data::{Delimiter, ReadReport, Source};
 use counterfoil_party::home::Home;
 use counterfoil_party::recipient::{
-    ExchangeOptions, Exchanged, OnProgress, Progress, exchange, resume, unfinished,
+    ExchangeOptions, Exchanged, OnProgress, Progress, TagLoss, exchange, resume, unfinished,
 };
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -134,13 +134,24 @@ fn describe_read(report: &ReadReport) -> String {
 }
 
 fn describe(done: &Exchanged) -> String {
+    let loss = |tag: &TagLoss| {
+        format!(
+            "\n    {}: {} cells, {} of what it tells",
+            tag.tag, tag.generalised, tag.loss
+        )
+    };
+    let withheld = done.without_consent.as_ref().map(|count| {
+        format!("\n  the owner left out {count} of its customers for want of a consent to this")
+    });
     format!(
-        "{} common customers of `{}` written to {}\n  {} rows were made coarser, {} left out, so that no group is smaller than agreed\n  recorded as entry {} of the broker's log; receipt verified and kept in {}{}",
+        "{} common customers of `{}` written to {}{}\n  {} rows were made coarser, {} left out, so that no group is smaller than agreed{}\n  recorded as entry {} of the broker's log; receipt verified and kept in {}{}",
         done.delivered,
         done.owner,
         done.output.display(),
+        withheld.unwrap_or_default(),
         done.generalised,
         done.suppressed,
+        done.loss.iter().map(loss).collect::<String>(),
         done.entry,
         done.receipt.display(),
         if done.acknowledged {

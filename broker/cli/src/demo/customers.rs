@@ -8,7 +8,9 @@ use std::path::Path;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
+use time::{Date, Duration};
 
+use super::cast::RECIPIENT;
 use crate::failure::Failure;
 
 const GERMAN_CREDIT: &str = include_str!("../../data/german_credit.csv");
@@ -27,15 +29,26 @@ const COLUMNS: [&str; 6] = [
 const INSURED: usize = 800;
 const COMMON: usize = 437;
 
+/// Of each so many of the bank's customers one has withdrawn the consent, one has consented to another recipient only,
+/// and one was never asked.
+const NO_CONSENT_EVERY: usize = 13;
+
 /// Sizes of what was written.
 pub(super) struct Written {
     pub(super) owner: usize,
     pub(super) recipient: usize,
+    /// Of these, customers whose consent covers the exchange.
+    pub(super) consented: usize,
     pub(super) common: usize,
 }
 
-/// Writes the bank's `customers.csv` and the insurer's `policies.csv`.
-pub(super) fn write(seed: u64, bank: &Path, insurer: &Path) -> Result<Written, Failure> {
+/// Writes the bank's `customers.csv` and `consents.csv`, and the insurer's `policies.csv`.
+pub(super) fn write(
+    seed: u64,
+    today: Date,
+    bank: &Path,
+    insurer: &Path,
+) -> Result<Written, Failure> {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let rows = attributes()?;
     let mut numbers = Numbers::default();
@@ -50,6 +63,7 @@ pub(super) fn write(seed: u64, bank: &Path, insurer: &Path) -> Result<Written, F
             .map_err(Failure::input)?;
     }
     out.flush().map_err(|e| Failure::file("write", bank, &e))?;
+    let consented = write_consents(&bank.with_file_name("consents.csv"), rows.len(), today)?;
 
     let mut common = phones.clone();
     common.shuffle(&mut rng);
@@ -62,6 +76,7 @@ pub(super) fn write(seed: u64, bank: &Path, insurer: &Path) -> Result<Written, F
     write_policies(insurer, &insured, &mut rng)?;
     Ok(Written {
         owner: rows.len(),
+        consented,
         recipient: INSURED,
         common: COMMON,
     })
@@ -76,6 +91,52 @@ fn create(path: &Path) -> Result<csv::Writer<File>, Failure> {
         .open(path)
         .map_err(|e| Failure::file("create", path, &e))?;
     Ok(csv::Writer::from_writer(file))
+}
+
+/// What the customers consented to, by their number at the bank; gives how many of them cover the exchange.
+fn write_consents(path: &Path, customers: usize, today: Date) -> Result<usize, Failure> {
+    let mut out = create(path)?;
+    out.write_record([
+        "customer",
+        "recipient",
+        "contact",
+        "purpose",
+        "method",
+        "categories",
+        "given",
+        "expires",
+        "withdrawn",
+        "reference",
+    ])
+    .map_err(Failure::input)?;
+    let (given, expires) = (today - Duration::days(60), today + Duration::days(300));
+    let mut covering = 0;
+    for i in 0..customers {
+        let (recipient, withdrawn) = match i % NO_CONSENT_EVERY {
+            3 => (RECIPIENT, Some(today - Duration::days(2))),
+            7 => ("hill-funds", None),
+            11 => continue,
+            _ => (RECIPIENT, None),
+        };
+        covering += usize::from(recipient == RECIPIENT && withdrawn.is_none());
+        let contact = format!("privacy@{recipient}.example");
+        let withdrawn = withdrawn.map(|day| day.to_string()).unwrap_or_default();
+        out.write_record([
+            &*format!("NB{i:05}"),
+            recipient,
+            &*contact,
+            "marketing_suitability",
+            "private_matching",
+            "profile credit",
+            &*given.to_string(),
+            &*expires.to_string(),
+            &*withdrawn,
+            &*format!("C-{i:05}"),
+        ])
+        .map_err(Failure::input)?;
+    }
+    out.flush().map_err(|e| Failure::file("write", path, &e))?;
+    Ok(covering)
 }
 
 /// As real lists are: several ways to write a number, two that are none, one customer twice.
@@ -149,11 +210,12 @@ mod tests {
     fn the_same_seed_makes_the_same_customers() {
         let dir = tempfile::tempdir().unwrap();
         let made = |name: &str, seed| {
-            let (bank, insurer) = (
-                dir.path().join(format!("{name}-b")),
-                dir.path().join(format!("{name}-i")),
-            );
-            write(seed, &bank, &insurer).unwrap();
+            let folder = dir.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let (bank, insurer) = (folder.join("b"), folder.join("i"));
+            let today = Date::from_calendar_date(2026, time::Month::June, 1).unwrap();
+            let written = write(seed, today, &bank, &insurer).unwrap();
+            assert_eq!((written.owner, written.consented), (1000, 769));
             (
                 std::fs::read(bank).unwrap(),
                 std::fs::read(insurer).unwrap(),

@@ -92,6 +92,7 @@ pub(super) async fn tell(dir: &Path, seed: u64, started: Instant, ui: Ui) -> Res
     let insurer = Institution::join(&insurer_dir, RECIPIENT, ["chen", "dee"], &operator).await?;
     let written = customers::write(
         seed,
+        time::OffsetDateTime::now_utc().date(),
         &bank_dir.join("customers.csv"),
         &insurer_dir.join("policies.csv"),
     )?;
@@ -122,11 +123,12 @@ pub(super) async fn tell(dir: &Path, seed: u64, started: Instant, ui: Ui) -> Res
     let ask = options(&insurer, &id, &["age_band", "credit_amount", "housing"])?;
     let (granted, progress) = watch_grant();
     let done = exchange(&insurer.home, &ask, &progress).await?;
-    page.good(&format!("granted and recorded; {} and {} identifiers were matched as tokens that neither side nor the broker can make alone", written.owner, done.counts.submitted));
+    page.good(&format!("granted and recorded; `{OWNER}` left out {} of its customers, who did not consent to this, or no longer", written.owner - written.consented));
+    page.good(&format!("{} and {} identifiers were matched as tokens that neither side nor the broker can make alone", written.consented, done.counts.submitted));
     page.note(&format!("of {} rows, {} were no telephone numbers and {} a duplicate: left out, shown by line, never by value", done.counts.rows, done.counts.invalid, done.counts.duplicates));
     page.good(&format!(
-        "matched {} of {} and {}",
-        written.common, written.owner, done.counts.submitted
+        "matched; both sides and the log are told that {} customers had no consent, and not who",
+        done.without_consent.as_deref().unwrap_or("no")
     ));
     page.good(&format!("minimised: {} rows made coarser and {} left out, so that no combination of tags has under 10 rows", done.generalised, done.suppressed));
     page.good(&format!(

@@ -18,6 +18,12 @@
 //! risk_appetite = "risk"
 //! wealth_tier = "tier"
 //!
+//! [dataset.consent]                        # who consented to what; columns of the dataset if `source` is left out
+//! source = "consents.csv"                  # or .parquet, or postgres:// with `sql`
+//! key = "mobile"                           # whose consent it is: a column of both; `dataset_key` if it is named otherwise
+//! recipients = ["lake-insurance"]          # all that may occur; any other stops the reading
+//! columns = { given = "consented_on" }     # where a column is not named as its field; `withdrawn` only if it is there
+//!
 //! [[dataset.segments]]
 //! name = "affluent"
 //! where = "wealth_tier >= 3 and age >= 30"
@@ -25,6 +31,8 @@
 //! assert_eq!(file.dataset("customers").map(|dataset| dataset.tags().len()), Some(2));
 //! # Ok::<(), counterfoil_party::data::DatasetError>(())
 //! ```
+
+mod consent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,9 +43,12 @@ use counterfoil_psi::{IdentifierKind, Normaliser, Region, UnknownKind, UnknownRe
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::consent::ConsentRecords;
 use super::error::SourceError;
 use super::redact::redact;
 use super::source::{Delimiter, Source};
+
+use consent::RawConsent;
 
 /// Most bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
@@ -91,6 +102,11 @@ pub enum DatasetFault {
     /// An empty text where one is needed.
     #[error("`{0}` is empty: write something there or leave the entry out")]
     Empty(&'static str),
+    /// Consent records in a source of their own that nothing joins to the dataset, or the other way round.
+    #[error(
+        "`source` and `key` of consent records go together: give both, or neither for columns of the dataset"
+    )]
+    ConsentKey,
     /// A database without a query.
     #[error("a postgres:// source needs a query: add `sql = \"SELECT …\"`")]
     NoSql,
@@ -109,6 +125,7 @@ pub struct Dataset {
     source: Source,
     identifiers: Vec<IdentifierColumn>,
     tags: BTreeMap<String, String>,
+    consent: Option<ConsentRecords>,
     segments: Vec<Segment>,
 }
 
@@ -141,6 +158,9 @@ impl DatasetFile {
         let folder = path.parent().unwrap_or(Path::new(""));
         for dataset in &mut file.datasets {
             dataset.source = dataset.source.clone().relative_to(folder);
+            if let Some(consent) = &mut dataset.consent {
+                consent.relative_to(folder);
+            }
         }
         Ok(file)
     }
@@ -213,6 +233,12 @@ impl Dataset {
         &self.tags
     }
 
+    /// Where its consent records are, if it has any.
+    #[must_use]
+    pub fn consent(&self) -> Option<&ConsentRecords> {
+        self.consent.as_ref()
+    }
+
     /// Its segments in the order of the file.
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
@@ -283,6 +309,7 @@ struct RawDataset {
     identifiers: Spanned<Vec<RawIdentifier>>,
     #[serde(default)]
     tags: BTreeMap<Spanned<String>, Spanned<String>>,
+    consent: Option<RawConsent>,
     #[serde(default)]
     segments: Vec<RawSegment>,
 }
@@ -306,7 +333,12 @@ struct RawSegment {
 
 impl RawDataset {
     fn check(self, lines: &LineIndex<'_>) -> Result<Dataset, DatasetError> {
-        let source = self.source(lines)?;
+        let source = read_source(
+            &self.source,
+            self.sql.as_ref(),
+            self.delimiter.as_ref(),
+            lines,
+        )?;
         if self.identifiers.get_ref().is_empty() {
             return Err(lines.error(&self.identifiers, DatasetFault::NoIdentifiers));
         }
@@ -333,6 +365,7 @@ impl RawDataset {
             check_name(tag.get_ref()).map_err(|fault| lines.error(&tag, fault))?;
             tags.insert(tag.into_inner(), filled(column, "column", lines)?);
         }
+        let consent = self.consent.map(|raw| raw.check(&identifiers, lines));
         let mut taken = Names::new("segment");
         let mut segments = Vec::new();
         for segment in self.segments {
@@ -350,26 +383,31 @@ impl RawDataset {
             source,
             identifiers,
             tags,
+            consent: consent.transpose()?,
             segments,
         })
     }
+}
 
-    fn source(&self, lines: &LineIndex<'_>) -> Result<Source, DatasetError> {
-        let mut source = Source::parse(self.source.get_ref())
-            .map_err(|error| lines.error(&self.source, error))?;
-        if let Some(delimiter) = &self.delimiter {
-            let parsed = delimiter.get_ref().parse::<Delimiter>();
-            source = parsed
-                .and_then(|parsed| source.with_delimiter(parsed))
-                .map_err(|error| lines.error(delimiter, error))?;
-        }
-        match &self.sql {
-            Some(sql) => source
-                .with_sql(sql.get_ref())
-                .map_err(|error| lines.error(sql, error)),
-            None if source.needs_sql() => Err(lines.error(&self.source, DatasetFault::NoSql)),
-            None => Ok(source),
-        }
+fn read_source(
+    place: &Spanned<String>,
+    sql: Option<&Spanned<String>>,
+    delimiter: Option<&Spanned<String>>,
+    lines: &LineIndex<'_>,
+) -> Result<Source, DatasetError> {
+    let mut source = Source::parse(place.get_ref()).map_err(|error| lines.error(place, error))?;
+    if let Some(delimiter) = delimiter {
+        let parsed = delimiter.get_ref().parse::<Delimiter>();
+        source = parsed
+            .and_then(|parsed| source.with_delimiter(parsed))
+            .map_err(|error| lines.error(delimiter, error))?;
+    }
+    match sql {
+        Some(sql) => source
+            .with_sql(sql.get_ref())
+            .map_err(|error| lines.error(sql, error)),
+        None if source.needs_sql() => Err(lines.error(place, DatasetFault::NoSql)),
+        None => Ok(source),
     }
 }
 

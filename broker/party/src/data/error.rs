@@ -96,6 +96,16 @@ pub enum SourceError {
         /// Its Parquet type.
         kind: String,
     },
+    /// A consent record that cannot be relied on: nothing is read on.
+    #[error("line {line} of `{source_name}`: {why}")]
+    Consent {
+        /// The source.
+        source_name: String,
+        /// The line (text files) or number of the row, from 1.
+        line: u64,
+        /// What is wrong, and what would pass.
+        why: &'static str,
+    },
     /// Not one byte.
     #[error("`{source_name}` is empty: expected a header line and at least one row")]
     Empty {

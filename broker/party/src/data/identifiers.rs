@@ -56,6 +56,8 @@ pub enum Verdict {
     Keep,
     /// It is fine and not wanted: outside a segment, for example.
     Leave,
+    /// It is fine and its person did not consent, for this reason.
+    Withheld(Cow<'static, str>),
     /// It cannot be used, for this reason, which must not quote a cell.
     Invalid(Cow<'static, str>),
 }
@@ -241,6 +243,10 @@ impl<'a> Loader<'a> {
                 self.passed_over.insert(identifier);
                 self.report.not_selected += 1;
             }
+            Verdict::Withheld(reason) => {
+                self.passed_over.insert(identifier);
+                self.report.add_withheld(row.line(), reason);
+            }
             Verdict::Invalid(reason) => {
                 self.passed_over.insert(identifier);
                 self.report.add_invalid(row.line(), reason);
@@ -251,7 +257,8 @@ impl<'a> Loader<'a> {
 
     fn finish(mut self) -> Result<Loaded, LoadError> {
         self.report.sort();
-        if self.report.accepted == 0 && self.report.not_selected == 0 {
+        let usable = self.report.accepted + self.report.not_selected + self.report.withheld_rows();
+        if usable == 0 {
             return Err(LoadError::NoneUsable(Box::new(self.report)));
         }
         Ok(Loaded {

@@ -7,6 +7,7 @@
 //! Everything here blocks: call it from a thread of its own (`spawn_blocking`). A table is never held in
 //! memory, a bad row is counted and left out, and a message tells lines and columns, never a value.
 
+mod consent;
 mod csv;
 mod dataset;
 mod decode;
@@ -26,6 +27,7 @@ mod utf16;
 #[cfg(test)]
 mod tests;
 
+pub use consent::{Asked, ConsentRecords, Proof, Proofs};
 pub use dataset::{Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn, Segment};
 pub use error::SourceError;
 pub use identifiers::{Decide, LoadError, Loaded, Payloads, Verdict, Wanted, read_identifiers};

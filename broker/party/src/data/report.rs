@@ -12,7 +12,7 @@ const REASONS_MAX: usize = 64;
 
 /// What became of the rows of a source.
 ///
-/// `rows = accepted + not_selected + empty + duplicates + invalid`, each row counted once.
+/// `rows = accepted + not_selected + withheld + empty + duplicates + invalid`, each row counted once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReadReport {
     /// The path or place, without a password.
@@ -28,6 +28,8 @@ pub struct ReadReport {
     pub accepted: u64,
     /// Rows that are usable and were not chosen, by a segment for example.
     pub not_selected: u64,
+    /// Rows of people without a consent that covers the flow, by reason, most frequent first.
+    pub withheld: Vec<Invalid>,
     /// Rows without an identifier.
     pub empty: Lines,
     /// Rows whose identifier an earlier row has: the first row of a person counts.
@@ -45,7 +47,7 @@ pub struct Lines {
     pub first: Vec<u64>,
 }
 
-/// Rows that cannot be used for one reason.
+/// Rows that are left out for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Invalid {
     /// The reason.
@@ -75,6 +77,7 @@ impl ReadReport {
             rows: 0,
             accepted: 0,
             not_selected: 0,
+            withheld: Vec::new(),
             empty: Lines::default(),
             duplicates: Lines::default(),
             invalid: Vec::new(),
@@ -85,6 +88,12 @@ impl ReadReport {
     #[must_use]
     pub fn invalid_rows(&self) -> u64 {
         self.invalid.iter().map(|invalid| invalid.lines.count).sum()
+    }
+
+    /// How many rows are left out for want of consent, for all reasons.
+    #[must_use]
+    pub fn withheld_rows(&self) -> u64 {
+        self.withheld.iter().map(|held| held.lines.count).sum()
     }
 
     /// The report as a table; what did not occur is left out.
@@ -101,11 +110,12 @@ impl ReadReport {
             lines: lines.to_string(),
         };
         let mut table = vec![plain("rows", self.rows), plain("accepted", self.accepted)];
-        let mut further = vec![
-            plain("not selected", self.not_selected),
-            placed("empty".to_owned(), &self.empty),
-            placed("duplicate".to_owned(), &self.duplicates),
-        ];
+        let mut further = vec![plain("not selected", self.not_selected)];
+        let withheld = self.withheld.iter();
+        further
+            .extend(withheld.map(|held| placed(format!("left out: {}", held.reason), &held.lines)));
+        further.push(placed("empty".to_owned(), &self.empty));
+        further.push(placed("duplicate".to_owned(), &self.duplicates));
         further.extend(
             self.invalid
                 .iter()
@@ -116,39 +126,40 @@ impl ReadReport {
     }
 
     pub(super) fn add_invalid(&mut self, line: u64, reason: Cow<'static, str>) {
-        let known = self
-            .invalid
-            .iter_mut()
-            .find(|invalid| invalid.reason == reason);
-        if let Some(known) = known {
-            return known.lines.add(line);
-        }
-        let reason = if self.invalid.len() < REASONS_MAX {
-            reason
-        } else {
-            Cow::Borrowed("other reasons")
-        };
-        if let Some(other) = self
-            .invalid
-            .iter_mut()
-            .find(|invalid| invalid.reason == reason)
-        {
-            return other.lines.add(line);
-        }
-        self.invalid.push(Invalid {
-            reason,
-            lines: Lines {
-                count: 1,
-                first: vec![line],
-            },
-        });
+        add(&mut self.invalid, line, reason);
+    }
+
+    pub(super) fn add_withheld(&mut self, line: u64, reason: Cow<'static, str>) {
+        add(&mut self.withheld, line, reason);
     }
 
     /// Puts the most frequent reason first.
     pub(super) fn sort(&mut self) {
-        self.invalid
-            .sort_by_key(|invalid| std::cmp::Reverse(invalid.lines.count));
+        for reasons in [&mut self.invalid, &mut self.withheld] {
+            reasons.sort_by_key(|reason| std::cmp::Reverse(reason.lines.count));
+        }
     }
+}
+
+fn add(reasons: &mut Vec<Invalid>, line: u64, reason: Cow<'static, str>) {
+    if let Some(known) = reasons.iter_mut().find(|known| known.reason == reason) {
+        return known.lines.add(line);
+    }
+    let reason = if reasons.len() < REASONS_MAX {
+        reason
+    } else {
+        Cow::Borrowed("other reasons")
+    };
+    if let Some(other) = reasons.iter_mut().find(|other| other.reason == reason) {
+        return other.lines.add(line);
+    }
+    reasons.push(Invalid {
+        reason,
+        lines: Lines {
+            count: 1,
+            first: vec![line],
+        },
+    });
 }
 
 impl Lines {

@@ -3,7 +3,9 @@
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::limits::CHUNK_BYTES;
 use counterfoil_proto::payload::Layout;
-use counterfoil_proto::v1::{KeysChunk, KeysHeader, RowsChunk, RowsHeader, keys_chunk, rows_chunk};
+use counterfoil_proto::v1::{
+    Consent, KeysChunk, KeysHeader, RowsChunk, RowsHeader, keys_chunk, rows_chunk,
+};
 use counterfoil_psi::SessionId;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
@@ -36,6 +38,7 @@ pub(crate) async fn submit_rows(
     broker: &Broker,
     submission: &Submission,
     layout: &Layout,
+    consent: Option<Consent>,
     records: impl Records,
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<()> {
@@ -44,6 +47,7 @@ pub(crate) async fn submit_rows(
         session: submission.session.as_bytes().to_vec(),
         count: submission.count,
         columns: layout.to_wire(),
+        consent,
     };
     let head = RowsChunk {
         part: Some(rows_chunk::Part::Header(header)),

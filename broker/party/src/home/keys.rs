@@ -19,6 +19,8 @@ pub(super) const TLS: &str = "keys/tls.key";
 const KEY_BYTES_MAX: u64 = 4096;
 
 pub(super) const ED25519: &str = "ed25519-secret:";
+const CONSENT: &str = "keys/consent.key";
+const CONSENT_REFERENCES: &str = "consent-secret:";
 const X25519: &str = "x25519-secret:";
 
 /// The institution's static X25519 key for Noise. Wiped when dropped, never printed.
@@ -128,6 +130,29 @@ impl Home {
     /// The file is missing, open to others or damaged.
     pub fn noise_key(&self) -> Result<NoiseSecret> {
         self.secret32(NOISE, X25519).map(NoiseSecret)
+    }
+
+    /// The secret from which the MACs of consent references are made: made when it is first needed, and kept as long
+    /// as records are audited. Without it nobody can tell later which reference a MAC stood for.
+    ///
+    /// # Errors
+    /// The file cannot be written, is open to others or damaged.
+    pub fn consent_secret(&self) -> Result<Zeroizing<[u8; 32]>> {
+        if self.read(CONSENT, KEY_BYTES_MAX)?.is_none() {
+            let mut secret = Zeroizing::new([0; 32]);
+            rand::rng().fill_bytes(secret.as_mut());
+            match self.write_new(
+                CONSENT,
+                write_secret32(CONSENT_REFERENCES, &secret).as_bytes(),
+            ) {
+                Ok(()) => {}
+                // Another flow made it first: that one counts.
+                Err(Error::Io { error, .. })
+                    if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.secret32(CONSENT, CONSENT_REFERENCES)
     }
 
     /// The key of the client certificate.

@@ -5,15 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::coarse::CoarseCount;
+use counterfoil_policy::consent::Scope;
 use counterfoil_policy::request::RequestBody;
 use counterfoil_policy::segment::Predicate;
 use counterfoil_policy::tag::Tag;
-use counterfoil_proto::limits::{SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX};
+use counterfoil_proto::limits::{PROOF_BYTES, SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX};
 use counterfoil_proto::payload::Layout;
+use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
 
 use crate::data::{
-    Dataset, DatasetFile, Payloads, ReadReport, Row, Source, Verdict, Wanted, read_identifiers,
+    Asked, Dataset, DatasetFile, Payloads, Proof, Proofs, ReadReport, Row, Source, SourceError,
+    Verdict, Wanted, read_identifiers,
 };
 use crate::error::{Denial, Error, Result};
 use crate::flow::identifier_rule;
@@ -39,6 +43,7 @@ pub(super) struct Plan {
     predicate: Option<Predicate>,
     /// Column of the source for each name that the predicate uses.
     predicate_columns: HashMap<Box<str>, String>,
+    proofs: Option<Proofs>,
 }
 
 /// Why the owner's side cannot take part.
@@ -64,6 +69,7 @@ pub(super) fn plan(
     home: &Path,
     agreement: &Agreement,
     request: &RequestBody,
+    asked: Option<Asked>,
 ) -> std::result::Result<Plan, Unfit> {
     let file = DatasetFile::read(&home.join(CONFIG)).map_err(|error| Unfit::Own(error.into()))?;
     let name = agreement.dataset().as_str();
@@ -124,7 +130,23 @@ pub(super) fn plan(
                 .unwrap_or_else(|| column.to_string());
             (column.clone(), source_column)
         });
+    let proofs = match asked {
+        None => None,
+        Some(asked) => {
+            let records = dataset.consent().ok_or_else(|| {
+                declined(
+                    "consent_missing",
+                    "dataset",
+                    format!("the owner's dataset `{name}` has no consent records"),
+                    "the owner adds [dataset.consent] to its datasets.toml",
+                )
+            })?;
+            let loaded = Proofs::load(records.clone(), asked, dataset.source());
+            Some(loaded.map_err(|error| Unfit::Own(error.into()))?)
+        }
+    };
     Ok(Plan {
+        proofs,
         source: dataset.source().clone(),
         column: column.column().to_owned(),
         normaliser: column.normaliser(),
@@ -184,6 +206,8 @@ pub(super) struct Prepared {
     pub(super) report: ReadReport,
     codes: Payloads,
     dictionaries: Vec<Dictionary>,
+    /// What the header of the submission says of consents; each row has a proof then.
+    pub(super) consent: Option<Consent>,
 }
 
 /// The different values of one tag, already in the agreed form.
@@ -231,18 +255,25 @@ pub(super) fn load(
         .map(|(_, column)| column.as_str())
         .collect();
     others.extend(plan.predicate_columns.values().map(String::as_str));
+    others.extend(plan.proofs.iter().flat_map(Proofs::columns));
     others.sort_unstable();
     others.dedup();
     let wanted = Wanted {
         column: &plan.column,
         normaliser: plan.normaliser,
         others: &others,
-        payload_bytes: plan.tags.len() * CODE_BYTES,
+        payload_bytes: plan.tags.len() * CODE_BYTES + plan.proof_bytes(),
     };
     let mut dictionaries: Vec<Dictionary> =
         plan.tags.iter().map(|_| Dictionary::default()).collect();
-    let mut decide =
-        |row: &Row<'_>, payload: &mut [u8]| plan.judge(row, payload, &mut dictionaries);
+    let mut fault = None;
+    let mut decide = |row: &Row<'_>, payload: &mut [u8]| {
+        plan.judge(row, payload, &mut dictionaries)
+            .unwrap_or_else(|error| {
+                fault.get_or_insert(error);
+                Verdict::Leave
+            })
+    };
     let loaded = read_identifiers(
         &plan.source,
         &wanted,
@@ -250,6 +281,9 @@ pub(super) fn load(
         progress,
         &mut rand::rng(),
     );
+    if let Some(fault) = fault {
+        return Err(Unfit::Own(fault.into()));
+    }
     let loaded = loaded.map_err(|error| Unfit::Own(error.into()))?;
     if loaded.set.is_empty() {
         let message = "no row of the owner takes part".to_owned();
@@ -268,7 +302,14 @@ pub(super) fn load(
     let layout = Layout::new(columns.collect()).map_err(|error| Unfit::Own(error.into()))?;
     let prepared = Prepared {
         set: Arc::new(loaded.set),
-        layout,
+        consent: plan
+            .proofs
+            .as_ref()
+            .map(|proofs| declared(proofs.scope(), &loaded.report)),
+        layout: match plan.proofs {
+            Some(_) => layout.proven(),
+            None => layout,
+        },
         report: loaded.report,
         codes: loaded.payloads,
         dictionaries,
@@ -277,21 +318,65 @@ pub(super) fn load(
     Ok(prepared)
 }
 
+fn declared(scope: &Scope, report: &ReadReport) -> Consent {
+    Consent {
+        recipient: scope.recipient.to_string(),
+        contact: scope.contact.to_string(),
+        purpose: scope.purpose.to_string(),
+        method: scope.method.to_string(),
+        categories: scope.categories.iter().map(ToString::to_string).collect(),
+        withheld: CoarseCount::of(report.withheld_rows()).to_string(),
+    }
+}
+
 impl Plan {
-    /// Whether a row takes part; its values as numbers into `payload`.
-    fn judge(&self, row: &Row<'_>, payload: &mut [u8], dictionaries: &mut [Dictionary]) -> Verdict {
-        if let Some(predicate) = &self.predicate {
-            let cell = |name: &str| {
-                self.predicate_columns
-                    .get(name)
-                    .and_then(|column| row.get(column))
-            };
-            match predicate.eval(cell) {
-                Ok(true) => {}
-                Ok(false) => return Verdict::Leave,
-                Err(error) => return Verdict::Invalid(error.to_string().into()),
+    fn proof_bytes(&self) -> usize {
+        self.proofs.as_ref().map_or(0, |_| size_of::<Proof>())
+    }
+
+    /// Whether a row takes part; its proof and its values as numbers into `payload`.
+    ///
+    /// # Errors
+    /// The row's consent record cannot be relied on: nothing of the dataset is used.
+    fn judge(
+        &self,
+        row: &Row<'_>,
+        payload: &mut [u8],
+        dictionaries: &mut [Dictionary],
+    ) -> std::result::Result<Verdict, SourceError> {
+        if let Some(verdict) = self.outside(row) {
+            return Ok(verdict);
+        }
+        let (own, payload) = payload.split_at_mut(self.proof_bytes().min(payload.len()));
+        if let Some(proofs) = &self.proofs {
+            match proofs.proof(row)? {
+                Ok(proof) => own.copy_from_slice(&proof),
+                Err(why) => return Ok(Verdict::Withheld(why.to_string().into())),
             }
         }
+        Ok(self.judge_values(row, payload, dictionaries))
+    }
+
+    /// What becomes of a row that is not in the segment.
+    fn outside(&self, row: &Row<'_>) -> Option<Verdict> {
+        let cell = |name: &str| {
+            self.predicate_columns
+                .get(name)
+                .and_then(|column| row.get(column))
+        };
+        match self.predicate.as_ref()?.eval(cell) {
+            Ok(true) => None,
+            Ok(false) => Some(Verdict::Leave),
+            Err(error) => Some(Verdict::Invalid(error.to_string().into())),
+        }
+    }
+
+    fn judge_values(
+        &self,
+        row: &Row<'_>,
+        payload: &mut [u8],
+        dictionaries: &mut [Dictionary],
+    ) -> Verdict {
         let places = payload.chunks_exact_mut(CODE_BYTES).zip(dictionaries);
         for ((tag, column), (place, dictionary)) in self.tags.iter().zip(places) {
             let value = match tag.generalise(row.get(column).unwrap_or_default()) {
@@ -325,6 +410,14 @@ impl Prepared {
             .ok()
             .and_then(|index| self.codes.get(index))
             .ok_or_else(missing)?;
+        let (proof, codes) = if self.consent.is_some() {
+            let (proof, codes) = codes
+                .split_first_chunk::<PROOF_BYTES>()
+                .ok_or_else(missing)?;
+            (Some(proof), codes)
+        } else {
+            (None, codes)
+        };
         let (codes, _) = codes.as_chunks::<CODE_BYTES>();
         let values = codes
             .iter()
@@ -334,7 +427,7 @@ impl Prepared {
                 dictionary.values.get(code)
             });
         let values: Option<Vec<&Box<str>>> = values.collect();
-        Ok(self.layout.encode(&values.ok_or_else(missing)?)?)
+        Ok(self.layout.encode(proof, &values.ok_or_else(missing)?)?)
     }
 
     fn check_size(&self) -> std::result::Result<(), Unfit> {

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::consent::{ReferenceKey, Scope};
 use counterfoil_policy::decision::{self as policy, AgreementStatus, Decision, Facts, Grant};
 use counterfoil_policy::request::{RequestBody, SignedRequest};
 use counterfoil_policy::text::FlowId;
@@ -12,6 +13,7 @@ use counterfoil_psi::{PayloadLength, Role, RowContext};
 use tokio::time::timeout;
 
 use crate::audit::log_key;
+use crate::data::Asked;
 use crate::error::{Denial, Error, Result};
 use crate::flow::{
     self, Ending, REASON_WAIT, Submission, explain, follow, is_passing, off_thread, open_relay,
@@ -149,7 +151,8 @@ impl OwnerFlow {
         let (home, agreement) = (Arc::clone(&self.home), Arc::clone(&accepted.agreement));
         let (body, tell) = (accepted.body().clone(), self.teller());
         let prepared = off_thread(move || {
-            let plan = dataset::plan(home.path(), &agreement, &body)?;
+            let asked = asked(&home, &agreement, &body)?;
+            let plan = dataset::plan(home.path(), &agreement, &body, asked)?;
             dataset::load(&plan, &mut |rows| tell(FlowEvent::Reading { rows }))
         })
         .await??;
@@ -228,12 +231,17 @@ impl OwnerFlow {
             session: matched.session,
             count: total,
         };
-        let layout = prepared.layout.clone();
+        let (layout, consent) = (prepared.layout.clone(), prepared.consent.clone());
         let rows = SealedRows::shuffled(prepared, context, matched.tokens);
         let tell = self.teller();
-        submit_rows(&self.broker, &submission, &layout, rows, move |done| {
-            tell(FlowEvent::Submitting { done, total })
-        })
+        submit_rows(
+            &self.broker,
+            &submission,
+            &layout,
+            consent,
+            rows,
+            move |done| tell(FlowEvent::Submitting { done, total }),
+        )
         .await
     }
 
@@ -280,6 +288,19 @@ impl OwnerFlow {
         });
         Ok(())
     }
+}
+
+/// What each row's consent is compared with, if the agreement asks for proofs. Blocks.
+fn asked(home: &Home, agreement: &Agreement, body: &RequestBody) -> Result<Option<Asked>> {
+    let Some(scope) = Scope::of(agreement, &body.tags) else {
+        return Ok(None);
+    };
+    let secret = home.consent_secret()?;
+    Ok(Some(Asked {
+        scope,
+        key: ReferenceKey::of_flow(&secret, body.flow),
+        now: home.clock().now(),
+    }))
 }
 
 /// Judges by the own copy of the agreement. Blocks.

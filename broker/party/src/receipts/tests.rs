@@ -134,6 +134,8 @@ impl World {
                 removed: Removed {
                     generalised: few(),
                     suppressed: few(),
+                    without_consent: None,
+                    tags: List::new(Vec::new()).unwrap(),
                 },
             },
             result: ReleaseResult {

@@ -23,7 +23,7 @@ use crate::{agreements, audit};
 use super::map::{self, MapReader};
 use super::record::{self, FlowRecord, Step, forget};
 use super::run::{millis, undecided};
-use super::{Durations, Exchanged, OnProgress, Progress, prepare};
+use super::{Durations, Exchanged, OnProgress, Progress, TagLoss, prepare};
 
 /// Settles a flow that was interrupted: fetches what was released, or says that nothing was and forgets the flow.
 ///
@@ -136,6 +136,18 @@ async fn deliver(
         delivered: delivery.rows.len() as u64,
         generalised: delivery.generalised.clone(),
         suppressed: delivery.suppressed.clone(),
+        without_consent: release
+            .removed()
+            .without_consent
+            .as_ref()
+            .map(|count| count.as_str().to_owned()),
+        loss: release
+            .removed()
+            .tags
+            .as_slice()
+            .iter()
+            .map(TagLoss::of)
+            .collect(),
     };
     if record.step != Step::Written {
         write_output(home, &mut record, delivery, &request.body().tags).await?;
@@ -299,6 +311,8 @@ struct Facts {
     delivered: u64,
     generalised: String,
     suppressed: String,
+    without_consent: Option<String>,
+    loss: Vec<TagLoss>,
 }
 
 fn exchanged(
@@ -326,6 +340,8 @@ fn exchanged(
         delivered: facts.delivered,
         generalised: facts.generalised,
         suppressed: facts.suppressed,
+        without_consent: facts.without_consent,
+        loss: facts.loss,
         entry: receipt.entry,
         receipt: receipt.path,
         output: record.output,

@@ -18,6 +18,7 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use counterfoil_audit::entry::RemovedOfTag;
 use counterfoil_policy::agreement::IdentifierType;
 use counterfoil_policy::text::{AgreementId, FlowId, SegmentName, TagName, UserId};
 use counterfoil_psi::Region;
@@ -153,6 +154,11 @@ pub struct Exchanged {
     pub generalised: String,
     /// How many common customers were left out, in a bucket.
     pub suppressed: String,
+    /// How many of the owner's rows it left out before matching for want of a consent, in a bucket and by its own word;
+    /// `None` if the agreement asks for no proofs.
+    pub without_consent: Option<String>,
+    /// What each tag lost to minimisation.
+    pub loss: Vec<TagLoss>,
     /// Index of the log entry that records the release.
     pub entry: u64,
     /// The receipt that is kept.
@@ -163,6 +169,27 @@ pub struct Exchanged {
     pub acknowledged: bool,
     /// How long each phase took.
     pub durations: Durations,
+}
+
+/// What one tag lost to minimisation, as the log's entry tells both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TagLoss {
+    /// The tag.
+    pub tag: String,
+    /// Delivered cells that are coarser than the owner submitted them, in a bucket.
+    pub generalised: String,
+    /// Share of the tag's information that this cost, in a bucket.
+    pub loss: String,
+}
+
+impl TagLoss {
+    fn of(removed: &RemovedOfTag) -> Self {
+        Self {
+            tag: removed.name.as_str().to_owned(),
+            generalised: removed.generalised.as_str().to_owned(),
+            loss: removed.loss.as_str().to_owned(),
+        }
+    }
 }
 
 /// Wall-clock milliseconds of the phases; 0 for those that did not run.

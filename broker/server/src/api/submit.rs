@@ -3,11 +3,13 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use counterfoil_policy::coarse::CoarseCount;
+use counterfoil_policy::consent::Scope;
 use counterfoil_proto::WireError;
 use counterfoil_proto::limits::ROWS_MAX;
 use counterfoil_proto::payload::Layout;
 use counterfoil_proto::v1::{
-    KeysChunk, RelayFrame, RowsChunk, SubmitReply, keys_chunk, relay_frame, rows_chunk,
+    Consent, KeysChunk, RelayFrame, RowsChunk, SubmitReply, keys_chunk, relay_frame, rows_chunk,
 };
 use counterfoil_psi::Role;
 use futures_util::{Stream, StreamExt as _};
@@ -138,8 +140,10 @@ pub(crate) async fn rows(
     let running = reserved(broker, &partner, &header.flow, Role::Owner)?;
     let broker = broker.clone();
     to_its_end(async move {
-        let layout = match check_columns(&running, &header.columns) {
-            Ok(layout) => layout,
+        let checked = check_columns(&running, &header.columns)
+            .and_then(|layout| check_consent(&running, layout, header.consent.as_ref()));
+        let (layout, withheld) = match checked {
+            Ok(checked) => checked,
             Err(status) => {
                 // Declared before a row is joined: a column outside the agreement stops the flow here.
                 let flow = running.grant.flow;
@@ -147,7 +151,8 @@ pub(crate) async fn rows(
                 return Err(status);
             }
         };
-        let rows = Submission::rows(&header.session, header.count, ROWS_MAX, layout);
+        let rows = Submission::rows(&header.session, header.count, ROWS_MAX, layout)
+            .map(|rows| rows.withholding(withheld));
         let pieces = inbound.map(|chunk| match chunk?.part {
             Some(rows_chunk::Part::Rows(piece)) => Ok(piece),
             _ => Err(Status::invalid_argument("after the header come rows")),
@@ -281,6 +286,48 @@ fn check_columns(
             "the owner's columns are not the tags of the request, in its order: nothing was joined; use the same version of `counterfoil` on both sides"
         }
     }))
+}
+
+/// What the owner says that people consented to must be what the agreement asks for, and there if it asks.
+fn check_consent(
+    running: &Running,
+    layout: Layout,
+    declared: Option<&Consent>,
+) -> Result<(Layout, Option<CoarseCount>), Status> {
+    let expected = Scope::of(&running.agreement, &running.request.body().tags);
+    let (declared, expected) = match (declared, expected) {
+        (None, None) => return Ok((layout, None)),
+        (Some(declared), Some(expected)) => (declared, expected),
+        (None, Some(_)) => {
+            return Err(Status::failed_precondition(
+                "the agreement asks for consent proofs, and the owner's rows have none: nothing was joined",
+            ));
+        }
+        (Some(_), None) => {
+            return Err(Status::failed_precondition(
+                "the owner's rows have consent proofs, and the agreement asks for none: nothing was joined",
+            ));
+        }
+    };
+    let categories = expected.categories.iter().map(AsRef::as_ref);
+    let same = declared.recipient == expected.recipient.as_str()
+        && declared.contact == expected.contact.as_str()
+        && declared.purpose == expected.purpose.as_str()
+        && declared.method == expected.method.as_str()
+        && declared
+            .categories
+            .iter()
+            .map(String::as_str)
+            .eq(categories);
+    if !same {
+        return Err(Status::failed_precondition(
+            "what people consented to is not what the agreement is for (recipient, contact, purpose, method, categories): nothing was joined",
+        ));
+    }
+    let withheld = declared.withheld.parse().map_err(|_| {
+        Status::invalid_argument("the count of rows without a proof is not a coarse count")
+    })?;
+    Ok((layout.proven(), Some(withheld)))
 }
 
 fn running(

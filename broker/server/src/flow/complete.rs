@@ -6,11 +6,12 @@ use counterfoil_audit::entry::{
     CoarseCount as EntryCount, Digest, Integer, List, Timestamp, ValueError,
 };
 use counterfoil_audit::entry::{
-    Column, FlowRefused, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, Retention, Transform,
+    Column, FlowRefused, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, RemovedOfTag,
+    Retention, Transform,
 };
 use counterfoil_policy::agreement::Agreement;
-use counterfoil_policy::coarse::CoarseCount;
-use counterfoil_policy::minimise::Report;
+use counterfoil_policy::coarse::{CoarseCount, CoarseShare};
+use counterfoil_policy::minimise::{Report, TagLoss};
 use counterfoil_policy::tag::Tag;
 use counterfoil_proto::delivery::{Delivery, DeliveryContext};
 use counterfoil_proto::v1::flow_status::Stage;
@@ -99,13 +100,14 @@ fn prepare(
         .iter()
         .filter_map(|name| agreement.tag(name))
         .collect();
-    let common =
-        open_common(agreement, &tags, rows, keys).map_err(|e| Ending::Failed(e.to_string()))?;
+    let now = OffsetDateTime::now_utc();
+    let common = open_common(agreement, &tags, rows, keys, now.into())
+        .map_err(|e| Ending::Failed(e.to_string()))?;
     if common.table.len() < agreement.minimum_match() as usize {
         return Err(Ending::Refused(under_minimum(agreement)));
     }
     let minimised = common.table.minimise(agreement.k());
-    let told = Told::of_report(minimised.report());
+    let told = Told::of_report(minimised.report(), rows.withheld);
     let rows = minimised.rows().filter_map(|(index, cells)| {
         let match_id = common.match_ids.get(index as usize)?;
         Some((*match_id, cells.map(str::to_owned).collect()))
@@ -124,7 +126,6 @@ fn prepare(
     let sealed = delivery
         .seal(public_key, &context, &mut UnwrapErr(SysRng))
         .map_err(|e| Ending::Failed(e.to_string()))?;
-    let now = OffsetDateTime::now_utc();
     let described =
         intent(running, &tags, &told, now).map_err(|e| Ending::Failed(e.to_string()))?;
     Stored::store(&broker.deliveries, &sealed, |sha256, bytes| ReleaseIntent {
@@ -178,6 +179,16 @@ fn intent(
             removed: Removed {
                 generalised: EntryCount::new(told.generalised.to_string())?,
                 suppressed: EntryCount::new(told.suppressed.to_string())?,
+                without_consent: told
+                    .withheld
+                    .map(|withheld| EntryCount::new(withheld.to_string()))
+                    .transpose()?,
+                tags: List::new(
+                    told.tags
+                        .iter()
+                        .map(told_of_tag)
+                        .collect::<Result<_, _>>()?,
+                )?,
             },
         },
         result: ReleaseResult {
@@ -198,16 +209,29 @@ struct Told {
     rows: CoarseCount,
     generalised: CoarseCount,
     suppressed: CoarseCount,
+    /// What the owner says it left out before it sealed anything.
+    withheld: Option<CoarseCount>,
+    tags: Vec<TagLoss>,
 }
 
 impl Told {
-    fn of_report(report: &Report) -> Self {
+    fn of_report(report: &Report, withheld: Option<CoarseCount>) -> Self {
         Self {
             rows: CoarseCount::of(report.after),
             generalised: CoarseCount::of(report.generalised_rows),
             suppressed: CoarseCount::of(report.suppressed_rows),
+            withheld,
+            tags: report.tags.clone(),
         }
     }
+}
+
+fn told_of_tag(loss: &TagLoss) -> Result<RemovedOfTag, ValueError> {
+    Ok(RemovedOfTag {
+        name: label(loss.tag.as_str()),
+        generalised: EntryCount::new(CoarseCount::of(loss.generalised_cells).to_string())?,
+        loss: label(&CoarseShare::of(loss.added_loss_ppm, loss.generalised_cells).to_string()),
+    })
 }
 
 fn under_minimum(agreement: &Agreement) -> Refusal {

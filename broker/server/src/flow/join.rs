@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::consent::RowProof;
 use counterfoil_policy::minimise::Table;
+use counterfoil_policy::moment::Timestamp;
 use counterfoil_policy::tag::Tag;
 use counterfoil_proto::payload::Layout;
 use counterfoil_psi::Role;
@@ -37,13 +39,14 @@ pub(crate) enum JoinError {
 
 /// Opens the rows whose match id both sides submitted and whose key fits.
 ///
-/// A row that does not open, or whose values break the agreement, counts as unmatched and nobody is told which: a visible
-/// failure would tell whoever made it that the other side holds that customer.
+/// A row that does not open, whose consent proof is not in force at `now`, or whose values break the agreement, counts as
+/// unmatched and nobody is told which: a visible failure would tell whoever made it that the other side holds that customer.
 pub(crate) fn open_common(
     agreement: &Agreement,
     tags: &[&Tag],
     rows: &Submission,
     keys: &Submission,
+    now: Timestamp,
 ) -> Result<Common, JoinError> {
     if rows.session != keys.session {
         return Err(JoinError::Sessions);
@@ -56,7 +59,8 @@ pub(crate) fn open_common(
         match_ids: Vec::new(),
     };
     for pair in pairs(rows, keys)? {
-        if open_row(&context, layout, &pair, &mut common.table).is_some() {
+        let proven = agreement.consent().map(|_| now);
+        if open_row(&context, layout, &pair, proven, &mut common.table).is_some() {
             common.match_ids.push(pair.match_id);
         }
     }
@@ -100,11 +104,15 @@ fn open_row(
     context: &RowContext,
     layout: &Layout,
     pair: &Pair<'_>,
+    proven: Option<Timestamp>,
     table: &mut Table,
 ) -> Option<()> {
     let key = RowKey::from_bytes(pair.key.first_chunk()?);
     let payload = context.open(&key, Role::Owner, pair.sealed)?;
-    let values = layout.decode(&payload).ok()?;
+    let (proof, values) = layout.decode(&payload).ok()?;
+    if let Some(now) = proven {
+        RowProof::check(proof?, now).ok()?;
+    }
     table.push(&values).ok()?;
     Some(())
 }

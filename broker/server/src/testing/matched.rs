@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use counterfoil_policy::agreement::Agreement;
-use counterfoil_proto::payload::Layout;
+use counterfoil_proto::limits::PROOF_BYTES;
+use counterfoil_proto::payload::{Layout, Proof};
 use counterfoil_psi::Role as Side;
 use counterfoil_psi::{
     IdentifierKind, IdentifierSet, Normaliser, PayloadLength, RowContext, SessionId, Token, dh,
@@ -55,25 +56,47 @@ pub(crate) fn matched(
 /// The tags of [`submissions`]: closed lists, whose cells are `low`, `medium`, `high` and `own`, `rent`, `for free`.
 pub(crate) const TAGS: [&str; 2] = ["risk_appetite", "housing"];
 
+/// A proof that is in force from 1970 on.
+pub(crate) const PROOF: Proof = {
+    let mut proof = [1; PROOF_BYTES];
+    (proof[0], proof[1], proof[4]) = (0, 0, 255);
+    proof
+};
+
 /// What owner and recipient submit for these customers; each of the owner's with its cells.
 pub(crate) fn submissions(
     agreement: &Agreement,
     owner: &[(u32, [&str; 2])],
     recipient: &[u32],
 ) -> (Submission, Submission) {
+    submissions_proving(agreement, owner, recipient, |_| PROOF)
+}
+
+/// As [`submissions`], each of the owner's customers with a consent proof of its own.
+pub(crate) fn submissions_proving(
+    agreement: &Agreement,
+    owner: &[(u32, [&str; 2])],
+    recipient: &[u32],
+    proof: impl Fn(u32) -> Proof,
+) -> (Submission, Submission) {
     let session = SessionId::from_bytes([4; 32]);
     let customers: Vec<_> = owner.iter().map(|(customer, _)| *customer).collect();
     let (owners, recipients) = matched(session, &customers, recipient);
     let layout = Layout::new(TAGS.map(|tag| (tag.to_owned(), 16)).to_vec()).unwrap();
+    let layout = match agreement.consent() {
+        Some(_) => layout.proven(),
+        None => layout,
+    };
     let length = PayloadLength::new(layout.payload_len()).unwrap();
     let context = RowContext::new(session, *agreement.digest().as_bytes(), length);
     let count = owners.len() as u64;
     let mut rows = Submission::rows(session.as_bytes(), count, count, layout.clone()).unwrap();
-    for (token, (_, cells)) in owners.into_iter().zip(owner) {
+    for (token, (customer, cells)) in owners.into_iter().zip(owner) {
+        let proof = agreement.consent().map(|_| proof(*customer));
         let id = token.match_id();
         let sealed = context.seal(
             token.into_seal_key(Side::Owner),
-            &layout.encode(cells).unwrap(),
+            &layout.encode(proof.as_ref(), cells).unwrap(),
         );
         rows.push(&[&id.as_bytes()[..], &sealed.unwrap()].concat())
             .unwrap();

@@ -52,7 +52,10 @@ impl World {
             fixture::now(),
         );
         body.segment = segment.map(|name| name.parse().unwrap());
-        load(&plan(self.dir.path(), &agreement, &body)?, &mut |_| ())
+        load(
+            &plan(self.dir.path(), &agreement, &body, None)?,
+            &mut |_| (),
+        )
     }
 
     fn code(&self, segment: Option<&str>) -> String {
@@ -68,7 +71,7 @@ fn rows(prepared: &Prepared) -> Vec<(String, Vec<String>)> {
     (0..u32::try_from(prepared.set.len()).unwrap())
         .map(|index| {
             let payload = prepared.payload(index).unwrap();
-            let values = prepared.layout.decode(&payload).unwrap();
+            let (_, values) = prepared.layout.decode(&payload).unwrap();
             let values = values.into_iter().map(str::to_owned).collect();
             (prepared.set.expose_value(index).unwrap().to_owned(), values)
         })
@@ -148,7 +151,7 @@ fn a_predicate_may_name_a_tag_for_its_column() {
         fixture::now(),
     );
     body.segment = Some("established".parse().unwrap());
-    let plan = plan(world.dir.path(), &agreement, &body)
+    let plan = plan(world.dir.path(), &agreement, &body, None)
         .map_err(|_| "unfit")
         .unwrap();
     let prepared = load(&plan, &mut |_| ()).map_err(|_| "unfit").unwrap();
@@ -239,7 +242,7 @@ fn each_row_is_sealed_once_under_its_own_key() {
         let payload = context
             .open(key, Role::Owner, &row[MATCH_ID_BYTES..])
             .unwrap();
-        assert_eq!(layout.decode(&payload).unwrap(), values);
+        assert_eq!(layout.decode(&payload).unwrap().1, values);
         let (_, other) = keys.iter().find(|(other, _)| other != id).unwrap();
         assert!(
             context
@@ -248,3 +251,5 @@ fn each_row_is_sealed_once_under_its_own_key() {
         );
     }
 }
+
+mod consent;

@@ -1,5 +1,10 @@
 use super::*;
-use crate::testing::{TAGS, agreement, submissions, version};
+use crate::testing::{PROOF, TAGS, agreement, submissions, submissions_proving, version};
+use counterfoil_proto::limits::PROOF_BYTES;
+
+fn now() -> Timestamp {
+    "2026-06-01T12:00:00Z".parse().unwrap()
+}
 
 const OWN: [&str; 2] = ["low", "own"];
 
@@ -9,7 +14,7 @@ fn joined(
     keys: &Submission,
 ) -> Result<Common, JoinError> {
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
-    open_common(agreement, &tags, rows, keys)
+    open_common(agreement, &tags, rows, keys, now())
 }
 
 fn rows_of(
@@ -96,6 +101,43 @@ fn a_value_outside_the_agreement_counts_as_unmatched() {
     let recipient: Vec<_> = (0..10).collect();
     let (rows, keys) = submissions(&agreement, &owner, &recipient);
     assert_eq!(joined(&agreement, &rows, &keys).unwrap().table.len(), 7);
+}
+
+#[test]
+fn a_row_without_a_consent_in_force_counts_as_unmatched_whatever_the_owner_says() {
+    let agreement = agreement();
+    let recipient: Vec<_> = (0..10).collect();
+    let proof = |given: u32, until: u32, mac: u8| {
+        let mut proof = [mac; PROOF_BYTES];
+        proof[..4].copy_from_slice(&given.to_be_bytes());
+        proof[4..8].copy_from_slice(&until.to_be_bytes());
+        proof
+    };
+    let today = u32::try_from(now().unix_seconds() / 86_400).unwrap();
+    let of = |customer: u32| match customer {
+        2 => proof(today - 9, today - 1, 1), // expired
+        4 => proof(today + 1, today + 9, 1), // not given yet
+        6 => proof(today, today, 0),         // no reference
+        8 => [0; PROOF_BYTES],               // no proof at all
+        9 => proof(today, today, 1),         // in force, for a day
+        _ => PROOF,
+    };
+    let (rows, keys) = submissions_proving(&agreement, &rows_of(OWN, 0..10), &recipient, of);
+    let common = joined(&agreement, &rows, &keys).unwrap();
+    assert_eq!((common.table.len(), common.match_ids.len()), (6, 6));
+}
+
+#[test]
+fn rows_without_proofs_count_as_unmatched_where_the_agreement_asks_for_them() {
+    let asks = agreement();
+    let recipient: Vec<_> = (0..10).collect();
+    let (mut rows, keys) = submissions(&asks, &rows_of(OWN, 0..10), &recipient);
+    // The header is checked before; the join does not rely on it.
+    let columns = rows.layout.as_ref().unwrap().to_wire().into_iter();
+    let mut columns: Vec<_> = columns.map(|c| (c.tag, c.width as usize)).collect();
+    columns[0].1 += PROOF_BYTES;
+    rows.layout = Some(Layout::new(columns).unwrap());
+    assert_eq!(joined(&asks, &rows, &keys).unwrap().table.len(), 0);
 }
 
 #[test]

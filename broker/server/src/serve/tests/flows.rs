@@ -6,7 +6,8 @@ use counterfoil_proto::delivery::{Delivery, DeliveryContext};
 use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::{
-    AcknowledgeRequest, DeclineRequest, FlowRef, FlowRequest, KeysChunk, KeysHeader, keys_chunk,
+    AcknowledgeRequest, Consent, DeclineRequest, FlowRef, FlowRequest, KeysChunk, KeysHeader,
+    RowsHeader, keys_chunk, rows_chunk,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_stream::StreamExt as _;
@@ -171,6 +172,52 @@ async fn a_column_outside_the_agreement_or_out_of_order_stops_the_flow() {
         let (rows, _) = submissions(&scene.agreement, &[], &[]);
         let chunks = tokio_stream::iter(rows_of(&rows, &tags));
         let refused = scene.owner.flows().submit_rows(chunks).await.unwrap_err();
+        assert!(refused.message().contains(word), "{refused}");
+        assert_aborted(&last(watch).await, "columns");
+    }
+}
+
+#[tokio::test]
+async fn a_consent_to_something_else_stops_the_flow() {
+    type Change = fn(&mut RowsHeader);
+    let changes: [(Change, &str); 6] = [
+        (|header| header.consent = None, "have none"),
+        (
+            |header| consent(header).recipient = "west-fund".into(),
+            "is not what",
+        ),
+        (|header| consent(header).contact.push('x'), "is not what"),
+        (
+            |header| consent(header).purpose = "risk_assessment".into(),
+            "is not what",
+        ),
+        (
+            |header| consent(header).method = "auction".into(),
+            "is not what",
+        ),
+        (
+            |header| consent(header).categories.truncate(1),
+            "is not what",
+        ),
+    ];
+    fn consent(header: &mut RowsHeader) -> &mut Consent {
+        header.consent.as_mut().unwrap()
+    }
+    for (change, word) in changes {
+        let mut scene = Scene::set().await;
+        scene.granted().await;
+        let watch = watching(&scene.recipient).await;
+        let (rows, _) = submissions(&scene.agreement, &[], &[]);
+        let mut chunks = rows_of(&rows, &TAGS);
+        if let Some(rows_chunk::Part::Header(header)) = &mut chunks[0].part {
+            change(header);
+        }
+        let submitted = scene
+            .owner
+            .flows()
+            .submit_rows(tokio_stream::iter(chunks))
+            .await;
+        let refused = submitted.unwrap_err();
         assert!(refused.message().contains(word), "{refused}");
         assert_aborted(&last(watch).await, "columns");
     }

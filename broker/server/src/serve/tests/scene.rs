@@ -3,13 +3,14 @@
 use counterfoil_audit::note::VerifierKey;
 use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::consent::Scope;
 use counterfoil_policy::request::SignedRequest;
 use counterfoil_proto::delivery::DeliverySecret;
 use counterfoil_proto::v1::delivery_chunk::Part;
 use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::{
-    Column, FlowRef, FlowRequest, FlowStatus, KeysChunk, KeysHeader, ListenRequest, Offer,
+    Column, Consent, FlowRef, FlowRequest, FlowStatus, KeysChunk, KeysHeader, ListenRequest, Offer,
     ReceiptsRequest, RelayFrame, RowsChunk, RowsHeader, keys_chunk, relay_frame, rows_chunk,
 };
 use tokio_stream::StreamExt as _;
@@ -18,7 +19,7 @@ use tonic::{Response, Status, Streaming};
 use super::super::*;
 use super::agent::{Agent, Serving};
 use crate::flow::submission::Submission;
-use crate::testing::{TAGS, agreement_with, bank, insurer, request_body, submissions};
+use crate::testing::{TAGS, agreement, agreement_with, bank, insurer, request_body, submissions};
 
 /// Bank and insurer with an agreement in force, and the bank's agent listening.
 pub(super) struct Scene {
@@ -136,6 +137,21 @@ pub(super) fn records(of: &Submission) -> Vec<u8> {
         .collect()
 }
 
+/// What an honest owner declares for these tags.
+pub(super) fn consent(tags: &[&str]) -> Consent {
+    let agreement = agreement();
+    let tags: Vec<_> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
+    let scope = Scope::of(&agreement, &tags).unwrap();
+    Consent {
+        recipient: scope.recipient.to_string(),
+        contact: scope.contact.to_string(),
+        purpose: scope.purpose.to_string(),
+        method: scope.method.to_string(),
+        categories: scope.categories.iter().map(ToString::to_string).collect(),
+        withheld: "fewer than 20".to_owned(),
+    }
+}
+
 pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
     let column = |tag: &&str| Column {
         tag: (*tag).to_owned(),
@@ -146,6 +162,7 @@ pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
         session: rows.session.as_bytes().to_vec(),
         count: rows.len() as u64,
         columns: tags.iter().map(column).collect(),
+        consent: Some(consent(tags)),
     };
     [
         rows_chunk::Part::Header(header),

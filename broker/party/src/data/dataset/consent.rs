@@ -1,0 +1,91 @@
+//! The section of a dataset that says where its consent records are.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::super::consent::{ConsentColumns, ConsentRecords, JoinedRecords};
+use super::{DatasetError, DatasetFault, IdentifierColumn, LineIndex, filled, read_source};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConsent {
+    source: Option<Spanned<String>>,
+    sql: Option<Spanned<String>>,
+    delimiter: Option<Spanned<String>>,
+    key: Option<Spanned<String>>,
+    dataset_key: Option<Spanned<String>>,
+    recipients: Spanned<Vec<String>>,
+    #[serde(default)]
+    columns: RawConsentColumns,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConsentColumns {
+    recipient: Option<Spanned<String>>,
+    contact: Option<Spanned<String>>,
+    purpose: Option<Spanned<String>>,
+    method: Option<Spanned<String>>,
+    categories: Option<Spanned<String>>,
+    given: Option<Spanned<String>>,
+    expires: Option<Spanned<String>>,
+    withdrawn: Option<Spanned<String>>,
+    reference: Option<Spanned<String>>,
+}
+
+impl RawConsent {
+    pub(super) fn check(
+        self,
+        identifiers: &[IdentifierColumn],
+        lines: &LineIndex<'_>,
+    ) -> Result<ConsentRecords, DatasetError> {
+        if self.recipients.get_ref().is_empty() {
+            return Err(lines.error(&self.recipients, DatasetFault::Empty("recipients")));
+        }
+        let joined = match (self.source, self.key) {
+            (Some(place), Some(key)) => {
+                let source =
+                    read_source(&place, self.sql.as_ref(), self.delimiter.as_ref(), lines)?;
+                let key = filled(key, "key", lines)?;
+                let dataset_key = match self.dataset_key {
+                    Some(column) => filled(column, "dataset_key", lines)?,
+                    None => key.clone(),
+                };
+                let identifier = identifiers.iter().find(|known| known.column == dataset_key);
+                Some(JoinedRecords {
+                    source,
+                    key,
+                    dataset_key,
+                    normaliser: identifier.map(IdentifierColumn::normaliser),
+                })
+            }
+            (None, None) => None,
+            (Some(lone), None) | (None, Some(lone)) => {
+                return Err(lines.error(&lone, DatasetFault::ConsentKey));
+            }
+        };
+        let column = |given: Option<Spanned<String>>, field: &'static str| {
+            given.map_or_else(|| Ok(field.to_owned()), |name| filled(name, field, lines))
+        };
+        let raw = self.columns;
+        let columns = ConsentColumns {
+            recipient: column(raw.recipient, "recipient")?,
+            contact: column(raw.contact, "contact")?,
+            purpose: column(raw.purpose, "purpose")?,
+            method: column(raw.method, "method")?,
+            categories: column(raw.categories, "categories")?,
+            given: column(raw.given, "given")?,
+            expires: column(raw.expires, "expires")?,
+            withdrawn: match raw.withdrawn {
+                Some(name) => Some(filled(name, "withdrawn", lines)?),
+                None => None,
+            },
+            reference: column(raw.reference, "reference")?,
+        };
+        Ok(ConsentRecords {
+            joined,
+            columns,
+            recipients: self.recipients.into_inner(),
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! Who takes part where the agreement asks for consent proofs.
+
+use counterfoil_policy::consent::{ReferenceKey, RowProof};
+
+use super::*;
+
+const HEAD: &str =
+    "mail,recipient,contact,purpose,method,categories,given,expires,withdrawn,reference\n";
+const FIELDS: &str = "east-life,privacy@east-life.example,marketing_suitability,private_matching,suitability profile";
+const IN_FILE: &str = "
+[dataset.consent]
+source = 'consents.csv'
+key = 'mail'
+recipients = ['east-life', 'west-life']
+columns = { withdrawn = 'withdrawn' }
+";
+
+fn prepare(rows: &str, config: &str, consents: &str) -> std::result::Result<Prepared, Unfit> {
+    let (head, tail) = CONFIG_TEXT.split_once("[[dataset.segments]]").unwrap();
+    let world = World::new(&format!("{head}{config}[[dataset.segments]]{tail}"));
+    fs::write(world.dir.path().join("customers.csv"), rows).unwrap();
+    fs::write(world.dir.path().join("consents.csv"), consents).unwrap();
+    let agreement = fixture::agreement();
+    let secret = DeliverySecret::generate(&mut rand::rng());
+    let body = fixture::body(&agreement, &secret, fixture::now());
+    let asked = Asked {
+        scope: Scope::of(&agreement, &body.tags).unwrap(),
+        key: ReferenceKey::of_flow(&[5; 32], body.flow),
+        now: fixture::now(),
+    };
+    let plan = plan(world.dir.path(), &agreement, &body, Some(asked))?;
+    load(&plan, &mut |_| ())
+}
+
+fn customers(count: u8) -> String {
+    let row = |i: u8| {
+        format!(
+            "{}@example.com,balanced,own,5,active\n",
+            char::from(b'a' + i)
+        )
+    };
+    "mail,risk,home,years_held,status\n".to_owned() + &(0..count).map(row).collect::<String>()
+}
+
+fn fault(consents: &str) -> String {
+    match prepare(&customers(2), IN_FILE, &format!("{HEAD}{consents}")) {
+        Err(Unfit::Own(error)) => error.to_string(),
+        Err(Unfit::Declined(denial)) => denial.code,
+        Ok(prepared) => format!("{} rows", prepared.set.len()),
+    }
+}
+
+#[test]
+fn only_rows_with_a_proof_for_exactly_this_are_kept_and_the_others_counted_by_reason() {
+    let until = "2026-01-01,2026-12-31,,R";
+    let consents = [
+        format!("a@example.com,{FIELDS},{until}1"),
+        format!("B@Example.com,{FIELDS},{until}2"), // the same identifier, otherwise written
+        format!(
+            "c@example.com,{},{until}3",
+            FIELDS.replace("east-life,", "west-life,")
+        ),
+        format!(
+            "d@example.com,{},{until}4",
+            FIELDS.replace("marketing_suitability", "risk_assessment")
+        ),
+        format!(
+            "e@example.com,{},{until}5",
+            FIELDS.replace("suitability profile", "profile")
+        ),
+        format!("f@example.com,{FIELDS},2026-01-01,2026-05-31,,R6"), // expired yesterday
+        format!("g@example.com,{FIELDS},2026-01-01,2026-12-31,2026-05-31,R7"), // withdrawn
+        format!("h@example.com,{FIELDS},2026-06-02,2026-12-31,,R8"), // from tomorrow on
+        format!("i@example.com,{FIELDS},2026-01-01,2026-06-01,,R9"), // today is its last day
+    ];
+    let prepared = prepare(
+        &customers(10),
+        IN_FILE,
+        &format!("{HEAD}{}", consents.join("\n")),
+    )
+    .unwrap();
+    let kept: Vec<_> = rows(&prepared).into_iter().map(|(mail, _)| mail).collect();
+    assert_eq!(kept, ["a@example.com", "b@example.com", "i@example.com"]);
+    let mut reasons: Vec<_> = prepared
+        .report
+        .withheld
+        .iter()
+        .map(|held| &*held.reason)
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(
+        reasons,
+        [
+            "consent does not cover all categories",
+            "consent expired",
+            "consent for another purpose",
+            "consent not given yet",
+            "consent to another recipient",
+            "consent withdrawn",
+            "no consent",
+        ]
+    );
+    assert_eq!(prepared.report.withheld_rows(), 7);
+    let consent = prepared.consent.as_ref().unwrap();
+    assert_eq!(
+        (consent.recipient.as_str(), consent.withheld.as_str()),
+        ("east-life", "fewer than 20")
+    );
+    // Each row carries its own proof, which the broker takes and the owner can make again.
+    let key = ReferenceKey::of_flow(
+        &[5; 32],
+        counterfoil_policy::text::FlowId::from_bytes([7; 16]),
+    );
+    for (index, reference) in ["R1", "R2", "R9"].into_iter().enumerate() {
+        let payload = prepared.payload(u32::try_from(index).unwrap()).unwrap();
+        let (proof, _) = prepared.layout.decode(&payload).unwrap();
+        let proof = proof.unwrap();
+        assert_eq!(RowProof::check(proof, fixture::now()), Ok(()));
+        assert_eq!(proof[8..], key.mac(reference));
+    }
+}
+
+#[test]
+fn a_withdrawal_ends_what_was_given_before_it_and_not_what_was_given_after() {
+    let given = |mail: &str, from: &str, withdrawn: &str| {
+        format!("{mail}@example.com,{FIELDS},{from},2026-12-31,{withdrawn},R\n")
+    };
+    let consents = given("a", "2026-01-01", "") + &given("a", "2026-02-01", "2026-03-01");
+    let again = given("b", "2026-01-01", "2026-03-01") + &given("b", "2026-04-01", "");
+    let prepared = prepare(&customers(3), IN_FILE, &format!("{HEAD}{consents}{again}")).unwrap();
+    let kept: Vec<_> = rows(&prepared).into_iter().map(|(mail, _)| mail).collect();
+    assert_eq!(kept, ["b@example.com"]);
+}
+
+#[test]
+fn records_that_cannot_be_relied_on_stop_the_reading_with_their_line() {
+    let good = format!("a@example.com,{FIELDS},2026-01-01,2026-12-31,,R1\n");
+    let bad = |row: String| fault(&format!("{good}{row}\n"));
+    let fields = |row: &str| format!("b@example.com,{FIELDS},{row}");
+    for (row, word) in [
+        (
+            fields("2026-01-01,2026-12-31,,R2").replace("east-life,", "eastlife,"),
+            "recipient is none of",
+        ),
+        (
+            fields("yesterday,2026-12-31,,R2"),
+            "the time of consent is not a date",
+        ),
+        (
+            fields("2026-01-01,31.12.2026,,R2"),
+            "the expiry is not a date",
+        ),
+        (
+            fields("2026-01-01,2026-12-31,soon,R2"),
+            "the withdrawal is not a date",
+        ),
+        (fields("2026-01-01,2025-12-31,,R2"), "ends before it begins"),
+        (fields("2026-01-01,2026-12-31,,"), "the reference is empty"),
+        (
+            format!("no mail,{FIELDS},2026-01-01,2026-12-31,,R2"),
+            "the key is empty or no identifier",
+        ),
+    ] {
+        let told = bad(row);
+        assert!(
+            told.contains("line 3") && told.contains("consents.csv") && told.contains(word),
+            "{told}"
+        );
+        assert!(
+            !told.contains("eastlife") && !told.contains("b@example"),
+            "{told}"
+        );
+    }
+    let missing = prepare(
+        &customers(1),
+        IN_FILE,
+        &good.replacen("a@", "mail,recipient\n", 1),
+    );
+    assert!(matches!(missing, Err(Unfit::Own(error)) if error.to_string().contains("no column")));
+}
+
+#[test]
+fn consents_can_be_columns_of_the_dataset() {
+    let config = "[dataset.consent]\nrecipients = ['east-life']\n";
+    let fields = HEAD.trim_start_matches("mail,").replace("withdrawn,", "");
+    let head = format!("mail,risk,home,years_held,status,{fields}");
+    let row = |mail: &str, consent: &str| format!("{mail},balanced,own,5,active,{consent}\n");
+    let table =
+        head + &row(
+            "a@example.com",
+            &format!("{FIELDS},2026-01-01,2026-12-31T00:00:00+08:00,R1"),
+        ) + &row("b@example.com", ",,,,,,,");
+    let prepared = prepare(&table, config, "").unwrap();
+    assert_eq!(prepared.set.len(), 1);
+    assert_eq!(prepared.report.withheld[0].reason, "no consent");
+    let broken = table + &row("c@example.com", &format!("{FIELDS},2026-01-01,never,R1"));
+    let Err(Unfit::Own(error)) = prepare(&broken, config, "") else {
+        panic!("taken")
+    };
+    assert!(error.to_string().contains("line 4 of"), "{error}");
+}
+
+#[test]
+fn a_dataset_without_records_takes_no_part_where_proofs_are_asked_for() {
+    let Err(Unfit::Declined(denial)) = prepare(&customers(1), "", "") else {
+        panic!("taken")
+    };
+    assert_eq!(denial.code, "consent_missing");
+}
