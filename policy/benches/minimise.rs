@@ -99,6 +99,9 @@ fn agreement(amounts: usize) -> Result<Agreement, Box<dyn Error>> {
     let text = template(&party("north-bank", 1)?, &party("east-life", 2)?, first_day);
     let (head, rest) = text.split_once("[[tags]]").ok_or("no tags")?;
     let (_, tail) = rest.split_once("[[segments]]").ok_or("no segments")?;
+    // Consents name the template's tags.
+    let (tail, rest) = tail.split_once("[consent]").ok_or("no consent")?;
+    let (_, compliance) = rest.split_once("[compliance]").ok_or("no declarations")?;
     let tag = |tag: usize| {
         if tag >= TAGS - amounts {
             let bands = |step: usize| {
@@ -129,6 +132,6 @@ fn agreement(amounts: usize) -> Result<Agreement, Box<dyn Error>> {
     };
     let tags: String = (0..TAGS).map(tag).collect();
     Ok(Agreement::parse(&format!(
-        "{head}{tags}[[segments]]{tail}"
+        "{head}{tags}[[segments]]{tail}[compliance]{compliance}"
     ))?)
 }
