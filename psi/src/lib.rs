@@ -9,14 +9,17 @@
 //! # Threat model
 //!
 //! A token T(z) of an identifier z can be computed only by two parties together: each side
-//! raises the other's blinded items to a key of its own. So a party gets tokens for what it
-//! queried and nothing else, and the broker, which sees tokens but takes no part in making
+//! evaluates the other's hidden items under a key of its own, by one of two protocols behind one
+//! interface ([`TokenExchange`]): [`dh`] for small sets, [`vole`] for large ones. So a party gets
+//! tokens for what it queried and nothing else, and the broker, which sees tokens but takes no part in making
 //! them, cannot try all phone numbers against them, neither alone nor with a stolen disk.
 //!
-//! - *Proved in the literature, cited at [`dh`]:* privacy of both sides against
-//!   honest-but-curious peers, under DDH in ristretto255 with random oracles.
-//! - *Argued, not proved:* what a malicious peer gains, listed case by case at [`dh`]. Malformed
-//!   messages are refused with an error that names the peer's fault.
+//! - *Proved in the literature, cited at [`dh`] and [`vole`]:* privacy of both sides against
+//!   honest-but-curious peers, under DDH in ristretto255 with random oracles; for each of the two
+//!   evaluations of [`vole`], against malicious ones, under LPN besides.
+//! - *Argued, not proved:* what a malicious peer gains in [`dh`], listed case by case there, and in
+//!   the two evaluations of [`vole`] together. Malformed messages are refused with an error that
+//!   names the peer's fault.
 //! - *Not in this crate:* who the peer is (the channel), how many items it may query (caps in
 //!   the agreement), whether its items are made up (canaries), what the broker does with rows
 //!   that it may open. A party that colludes with the broker learns the ordinary outcome of
@@ -88,6 +91,7 @@
 //! # }
 //! ```
 
+mod exchange;
 mod hash_to_group;
 mod identifier;
 mod row;
@@ -95,7 +99,11 @@ mod session;
 mod token;
 
 pub mod dh;
+pub mod vole;
 
+pub use exchange::{
+    ExchangeError, ExchangeProgress, Message, Protocol, TokenExchange, UnknownProtocol, WINDOW,
+};
 pub use identifier::{
     EMAIL_RULES_VERSION, Identifier, IdentifierKind, IdentifierSet, Insertion, Normaliser,
     PHONE_RULES_VERSION, RESIDENT_ID_RULES_VERSION, Refusal, Region, SetError, UnknownKind,

@@ -11,6 +11,7 @@ use crate::row::{RowKey, SealKey};
 use crate::session::{Role, SessionId};
 
 const EXTRACT_LABEL: &[u8] = b"counterfoil/token/v1";
+const PAIR_LABEL: &[u8] = b"counterfoil/token/pair/v1";
 const MATCH_ID_LABEL: &[u8] = b"counterfoil/match-id/v1";
 const OWNER_ROW_LABEL: &[u8] = b"counterfoil/row-key/owner/v1";
 const RECIPIENT_ROW_LABEL: &[u8] = b"counterfoil/row-key/recipient/v1";
@@ -109,6 +110,32 @@ const fn row_label(sealer: Role) -> &'static [u8] {
     match sealer {
         Role::Owner => OWNER_ROW_LABEL,
         Role::Recipient => RECIPIENT_ROW_LABEL,
+    }
+}
+
+/// Makes the tokens of one session out of two function values each.
+///
+/// HKDF-Extract as in [`Token::derive`], with a label of its own, and with the salt taken in once.
+pub(crate) struct Deriver(HkdfExtract<Sha256>);
+
+impl Deriver {
+    pub(crate) fn new(session: &SessionId) -> Self {
+        let mut extract = HkdfExtract::<Sha256>::new(Some(session.as_bytes()));
+        extract.input_ikm(PAIR_LABEL);
+        Self(extract)
+    }
+
+    /// The token of an item from the owner's and the recipient's function at it. The values have
+    /// fixed lengths and come first, so the encoding is injective.
+    pub(crate) fn pair(&self, [owner, recipient]: [u128; 2], item: &[u8]) -> Token {
+        let mut extract = self.0.clone();
+        extract.input_ikm(&owner.to_le_bytes());
+        extract.input_ikm(&recipient.to_le_bytes());
+        extract.input_ikm(item);
+        let (mut prk, _) = extract.finalize();
+        let token = Token(prk.into());
+        prk.zeroize();
+        token
     }
 }
 

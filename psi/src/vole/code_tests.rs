@@ -1,0 +1,132 @@
+use rand_core::Rng as _;
+
+use super::super::tests::rng;
+use super::*;
+
+fn random(count: usize) -> Vec<u128> {
+    let mut rng = rng(5);
+    (0..count)
+        .map(|_| u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()))
+        .collect()
+}
+
+/// A binary matrix as the list of its rows' ones, applied to a vector.
+type Matrix = Vec<Vec<usize>>;
+
+fn times(matrix: &Matrix, x: &[u128]) -> Vec<u128> {
+    matrix
+        .iter()
+        .map(|row| row.iter().fold(0, |sum, &place| sum ^ x[place]))
+        .collect()
+}
+
+fn toggled(row: &mut Vec<usize>, places: &[usize]) {
+    for place in places {
+        match row.iter().position(|p| p == place) {
+            Some(found) => drop(row.swap_remove(found)),
+            None => row.push(*place),
+        }
+    }
+}
+
+/// The convolution of one pass as a matrix, from AES-128 in counter mode alone.
+fn convolution(length: usize, pass: u64) -> Matrix {
+    let mut words = words(pass, length);
+    words.truncate(length);
+    let mut rows: Matrix = (0..length).map(|place| vec![place]).collect();
+    for (place, word) in words.into_iter().enumerate() {
+        let mut ahead: Vec<usize> = (0..24).filter(|bit| word >> bit & 1 == 1).collect();
+        ahead.push(24);
+        for distance in ahead {
+            let added = rows[place].clone();
+            toggled(&mut rows[(place + 1 + distance) % length], &added);
+        }
+    }
+    rows
+}
+
+fn words(stream: u64, count: usize) -> Vec<u32> {
+    use aes::cipher::{BlockCipherEncrypt, KeyInit};
+    let cipher = aes::Aes128Enc::new(&SEED.to_le_bytes().into());
+    (0..count.div_ceil(4) as u128)
+        .flat_map(|counter| {
+            let mut block = (u128::from(stream) << 64 | counter).to_le_bytes().into();
+            cipher.encrypt_block(&mut block);
+            let bytes: [u8; 16] = block.into();
+            [0, 4, 8, 12].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()))
+        })
+        .collect()
+}
+
+fn expansion(outputs: usize, length: usize) -> Matrix {
+    let words: Vec<u32> = (0..outputs.div_ceil(ROWS_BATCH))
+        .flat_map(|batch| words(2 + batch as u64, 8 * ROWS_BATCH))
+        .collect();
+    let at = |word: u32, range: usize| (u64::from(word) * range as u64 / (1 << 32)) as usize;
+    let rows = words.chunks(8).take(outputs).map(|words| {
+        let quarter = length / 4;
+        let mut row = Vec::new();
+        for (j, word) in words[..4].iter().enumerate() {
+            toggled(&mut row, &[j * quarter + at(*word, quarter)]);
+        }
+        for word in &words[4..7] {
+            toggled(&mut row, &[at(*word, length)]);
+        }
+        row
+    });
+    rows.collect()
+}
+
+#[test]
+fn compression_is_the_product_with_the_matrices() {
+    for (k, n) in [(40, 100), (300, 601), (5_000, 5_300)] {
+        let x = random(n);
+        let (left, right) = x.split_at(k);
+        let right = times(
+            &convolution(n - k, 1),
+            &times(&convolution(n - k, 0), right),
+        );
+        let added = times(&expansion(k, n - k), &right);
+        let expected: Vec<u128> = left.iter().zip(added).map(|(a, b)| a ^ b).collect();
+
+        let mut single: Vec<[u128; 1]> = x.iter().map(|x| [*x]).collect();
+        compress(&mut single, k);
+        assert!(single[..k].as_flattened() == expected, "{k} of {n}");
+
+        let mut double: Vec<[u128; 2]> = x.iter().map(|x| [*x, x.rotate_left(1)]).collect();
+        compress(&mut double, k);
+        assert!(
+            double[..k]
+                .iter()
+                .zip(&expected)
+                .all(|(d, e)| *d == [*e, e.rotate_left(1)])
+        );
+    }
+}
+
+/// No bound, but it would show a code that is broken outright: the weight of the sums of one, two
+/// and three rows of the generator, of length n = 2k.
+#[test]
+fn sums_of_few_rows_have_large_weight() {
+    let k = 1_000;
+    let (expand, first, second) = (expansion(k, k), convolution(k, 0), convolution(k, 1));
+    let mut rng = rng(6);
+    let mut lightest = usize::MAX;
+    for trial in 0..600 {
+        // The transpose of the transposed code: which inputs reach a sum of outputs.
+        let mut row = Vec::new();
+        for _ in 0..1 + trial % 3 {
+            toggled(&mut row, &expand[rng.next_u32() as usize % k]);
+        }
+        for pass in [&second, &first] {
+            let mut before = Vec::new();
+            for place in &row {
+                toggled(&mut before, &pass[*place]);
+            }
+            row = before;
+        }
+        lightest = lightest.min(row.len());
+    }
+    // The code's distance is assumed to be 0.1 n, which is 200.
+    assert!(lightest > 200, "{lightest}");
+}

@@ -1,0 +1,100 @@
+//! GF(2^128), its elements held in `u128`.
+//!
+//! The field is the one of POLYVAL (RFC 8452 section 3): bit i of a `u128` is the coefficient of
+//! x^i, the modulus is x^128 + x^127 + x^126 + x^121 + 1, addition is exclusive or, and the product
+//! is RFC 8452's `dot(a, b) = a * b * x^-128`. With that product the set is a field too (divide by
+//! x^128 to come to the ordinary one), so everything linear that the protocol relies on holds, and
+//! the `polyval` crate computes long polynomial hashes in it with the processor's instruction.
+
+use polyval::Polyval;
+use polyval::universal_hash::UniversalHash;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// x^128 modulo the field's polynomial: the element that changes nothing when multiplied with.
+const REDUCTION: u128 = 0xc200_0000_0000_0000_0000_0000_0000_0001;
+
+const NIBBLES: usize = 32;
+const NIBBLE_VALUES: usize = 16;
+
+/// a * x in the ordinary product, in constant time.
+pub(super) const fn times_x(a: u128) -> u128 {
+    let carry = 0_u128.wrapping_sub(a >> 127);
+    (a << 1) ^ (carry & REDUCTION)
+}
+
+/// Multiplies many elements by one, by tables (8 KiB) of that one.
+///
+/// The tables are read at places that depend on the other factor. That factor is a message of the
+/// peer or the hash of an own item, which decides memory accesses of the key-value store as well;
+/// the secret factor is in the tables only.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct Multiplier(Vec<[u128; NIBBLE_VALUES]>);
+
+impl Multiplier {
+    pub(super) fn new(factor: u128) -> Self {
+        // dot(factor, 1), which doubling takes to dot(factor, x^i).
+        let mut power = hash(factor, &[1]);
+        let mut tables = vec![[0; NIBBLE_VALUES]; NIBBLES];
+        for table in &mut tables {
+            let mut powers = [0; 4];
+            for p in &mut powers {
+                *p = power;
+                power = times_x(power);
+            }
+            for (value, entry) in table.iter_mut().enumerate() {
+                for (bit, p) in powers.iter().enumerate() {
+                    if value >> bit & 1 == 1 {
+                        *entry ^= p;
+                    }
+                }
+            }
+            powers.zeroize();
+        }
+        Self(tables)
+    }
+
+    /// dot(factor, x).
+    pub(super) fn mul(&self, x: u128) -> u128 {
+        let mut product = 0;
+        for (table, place) in self.0.iter().zip((0..128).step_by(4)) {
+            let [nibble, ..] = (x >> place).to_le_bytes();
+            product ^= table
+                .get(usize::from(nibble & 0xf))
+                .copied()
+                .unwrap_or_default();
+        }
+        product
+    }
+}
+
+/// POLYVAL(key, x): the sum of dot(x_i, key^(s - i)) over i from 0 to s - 1, powers in the field's
+/// own product. Two different inputs of s elements collide for at most s of the 2^128 keys.
+pub(super) fn hash(key: u128, x: &[u128]) -> u128 {
+    const BATCH: usize = 64;
+    let mut state = Polyval::new(&key.to_le_bytes().into());
+    let mut blocks = [polyval::Block::default(); BATCH];
+    for batch in x.chunks(BATCH) {
+        for (block, x) in blocks.iter_mut().zip(batch) {
+            *block = x.to_le_bytes().into();
+        }
+        state.update(blocks.get(..batch.len()).unwrap_or_default());
+    }
+    u128::from_le_bytes(state.finalize().into())
+}
+
+/// key^1 to key^count, in the field's own product.
+pub(super) fn powers(key: u128, count: usize) -> Vec<u128> {
+    let key_times = Multiplier::new(key);
+    let mut power = key;
+    (0..count)
+        .map(|_| {
+            let this = power;
+            power = key_times.mul(power);
+            this
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "field_tests.rs"]
+mod tests;

@@ -1,0 +1,293 @@
+//! The oblivious key-value store: a vector P from which each item's value is read as a sum of a
+//! few places, and which tells nothing else about the items once it is masked.
+//!
+//! The construction of Raghuraman and Rindal 2022 (CCS; eprint 2022/320) with row weight 3 and
+//! clusters (their section 2.1, strategy "separate"): every item belongs to one bin, and reads
+//! three places of the bin's sparse part and the sum of a random half of its dense part. Their
+//! fastest dense part is over GF(2^128); ours is the binary one (their Lemma 2.1) with
+//! [`DENSE`] places, because reading it through tables is cheaper here than multiplying. The
+//! sizes are theirs too ([`sparse_places`]).
+
+use rayon::prelude::*;
+use zeroize::Zeroize;
+
+use super::prg::FixedKey;
+
+/// Dense places of a bin. A random binary matrix of g rows and this many columns lacks full rank
+/// with probability at most 2^(g - 56) (Lemma 2.1): below 2^-51 for the g <= 5 that their tables
+/// expect, and any g up to this number is tried.
+pub(super) const DENSE: usize = 56;
+/// Rows read a dense part by this many bytes.
+const DENSE_BYTES: usize = DENSE / 8;
+
+/// Items that a bin holds on average, when there are enough for several. The bin's sparse part
+/// (0.7 MB of elements) should stay in a core's second-level cache.
+const BIN_ITEMS: usize = 1 << 15;
+/// Smaller sets are treated as one of this size, where the tables end.
+const ITEMS_MIN: usize = 1 << 10;
+
+/// How large everything is for a set of some size. Both sides derive it, by integers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    bins: usize,
+    /// Most items that a bin may get.
+    capacity: usize,
+    sparse: usize,
+}
+
+impl Layout {
+    pub(super) fn new(items: usize) -> Self {
+        let items = items.max(ITEMS_MIN);
+        let bins = items.div_ceil(BIN_ITEMS);
+        let capacity = if bins == 1 {
+            items
+        } else {
+            bin_capacity(items, bins)
+        };
+        Self {
+            bins,
+            capacity,
+            sparse: sparse_places(capacity),
+        }
+    }
+
+    /// Elements of the vector.
+    pub(super) const fn length(&self) -> usize {
+        self.bins * self.bin_length()
+    }
+
+    const fn bin_length(&self) -> usize {
+        self.sparse + DENSE
+    }
+
+    /// The row of an item in this layout.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "words of the seed are cut out of it, and places are below 2^32"
+    )]
+    fn row(&self, seed: [u128; 2]) -> Row {
+        let [a, b] = seed;
+        let scale = |word: u32, range: usize| ((u64::from(word) * range as u64) >> 32) as u32;
+        let first = scale(a as u32, self.sparse);
+        let mut second = scale((a >> 32) as u32, self.sparse - 1);
+        second += u32::from(second >= first);
+        let (low, high) = (first.min(second), first.max(second));
+        let mut third = scale((a >> 64) as u32, self.sparse - 2);
+        third += u32::from(third >= low);
+        third += u32::from(third >= high);
+        Row {
+            bin: scale((a >> 96) as u32, self.bins),
+            places: [first, second, third],
+            dense: b as u64 & ((1 << DENSE) - 1),
+        }
+    }
+}
+
+/// The bound that a bin of n / bins expected items passes with probability below 2^-42 / bins:
+/// Bernstein's inequality, with ln(2^42 * bins) rounded up.
+fn bin_capacity(items: usize, bins: usize) -> usize {
+    let mean = items.div_ceil(bins);
+    let bits = 42 + bins.next_power_of_two().ilog2() as usize;
+    let log = (bits * 6_932).div_ceil(10_000);
+    mean + log / 3 + 2 + (log * log / 9 + 2 * log * mean).isqrt()
+}
+
+/// Sparse places for a bin of up to `capacity` items: equations (2) and (3) of the paper for
+/// weight 3, e = 1.223 + (lambda + 9.2) / 2^(0.55 log n + 2.331), with lambda = 50: 2^-40 for the
+/// whole set after 2^9 bins (2^24 items). In thousandths, rounded up, for n = 2^10 to 2^17 each.
+fn sparse_places(capacity: usize) -> usize {
+    const RATES: [usize; 8] = [1_483, 1_401, 1_345, 1_306, 1_280, 1_262, 1_250, 1_242];
+    let class = (capacity.max(ITEMS_MIN).ilog2() as usize - 10).min(RATES.len() - 1);
+    let rate = RATES.get(class).copied().unwrap_or(1_483);
+    (capacity * rate).div_ceil(1_000)
+}
+
+/// Where an item reads.
+#[derive(Clone, Copy)]
+struct Row {
+    bin: u32,
+    /// Three different sparse places of the bin.
+    places: [u32; 3],
+    /// Which dense places.
+    dense: u64,
+}
+
+/// An item: the value that the store gives it, and what its row is made of. Both are halves of
+/// one hash of the item.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Zeroize)]
+pub(super) struct Hashed {
+    pub(super) value: u128,
+    pub(super) seed: u128,
+}
+
+/// The rows of a set of items in one layout, sorted by bin so that a core works in one bin at a
+/// time.
+pub(super) struct Rows {
+    layout: Layout,
+    /// `sorted[k]` is a row with the index of its item.
+    sorted: Vec<(u32, Row)>,
+    /// Where each bin begins in `sorted`, and the end.
+    starts: Vec<usize>,
+}
+
+/// No store was found. The caller starts afresh with another seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsolvable;
+
+impl Rows {
+    /// `seed` is what the asking side drew for this store after its items were fixed.
+    pub(super) fn new(layout: Layout, seed: u128, items: &[Hashed]) -> Self {
+        let expand = FixedKey::new(seed);
+        let rows = rows_of(layout, &expand, items);
+        let mut starts = vec![0_usize; layout.bins + 1];
+        for row in &rows {
+            if let Some(count) = starts.get_mut(row.bin as usize + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += *start;
+            *start = sum;
+        }
+        let mut next = starts.clone();
+        let mut sorted = vec![
+            (
+                0,
+                Row {
+                    bin: 0,
+                    places: [0; 3],
+                    dense: 0
+                }
+            );
+            rows.len()
+        ];
+        for (row, index) in rows.into_iter().zip(0_u32..) {
+            if let Some(place) = next.get_mut(row.bin as usize) {
+                if let Some(to) = sorted.get_mut(*place) {
+                    *to = (index, row);
+                }
+                *place += 1;
+            }
+        }
+        Self {
+            layout,
+            sorted,
+            starts,
+        }
+    }
+
+    fn bins(&self) -> impl IndexedParallelIterator<Item = &[(u32, Row)]> {
+        self.starts.par_windows(2).map(|bounds| match bounds {
+            [start, end] => self.sorted.get(*start..*end).unwrap_or_default(),
+            _ => &[],
+        })
+    }
+
+    /// A vector from which each item reads its value. Places that no item needs are zero: the
+    /// vector is only ever sent masked.
+    pub(super) fn solve(&self, items: &[Hashed]) -> Result<Vec<u128>, Unsolvable> {
+        let mut vector = vec![0; self.layout.length()];
+        self.bins()
+            .zip(vector.par_chunks_mut(self.layout.bin_length()))
+            .map(|(rows, bin)| {
+                if rows.len() > self.layout.capacity {
+                    return Err(Unsolvable);
+                }
+                solve::bin(rows, items, bin.split_at_mut(self.layout.sparse))
+            })
+            .collect::<Result<(), _>>()?;
+        Ok(vector)
+    }
+
+    /// What each item reads from `vector`, in the items' order.
+    pub(super) fn decode(&self, vector: &[u128]) -> Vec<u128> {
+        let mut sorted: Vec<u128> = vec![0; self.sorted.len()];
+        let mut rest = sorted.as_mut_slice();
+        let mut outs = Vec::with_capacity(self.layout.bins);
+        for bounds in self.starts.windows(2) {
+            if let [start, end] = bounds {
+                let (out, after) = rest.split_at_mut_checked(end - start).unwrap_or_default();
+                outs.push(out);
+                rest = after;
+            }
+        }
+        self.bins()
+            .zip(vector.par_chunks(self.layout.bin_length()))
+            .zip(outs)
+            .for_each(|((rows, bin), out)| {
+                let (sparse, dense) = bin.split_at_checked(self.layout.sparse).unwrap_or_default();
+                let dense = DenseTables::new(dense);
+                for ((_, row), out) in rows.iter().zip(out) {
+                    *out = read(sparse, row) ^ dense.read(row.dense);
+                }
+            });
+        let mut out = vec![0; sorted.len()];
+        for ((index, _), value) in self.sorted.iter().zip(&sorted) {
+            if let Some(to) = out.get_mut(*index as usize) {
+                *to = *value;
+            }
+        }
+        out
+    }
+}
+
+fn rows_of(layout: Layout, expand: &FixedKey, items: &[Hashed]) -> Vec<Row> {
+    const BATCH: usize = 1_024;
+    items
+        .par_chunks(BATCH)
+        .flat_map_iter(|batch| {
+            let first: Vec<u128> = batch.iter().map(|item| item.seed).collect();
+            let second: Vec<u128> = batch.iter().map(|item| !item.seed).collect();
+            let (mut a, mut b) = (vec![0; batch.len()], vec![0; batch.len()]);
+            expand.map(&first, &mut a);
+            expand.map(&second, &mut b);
+            a.into_iter().zip(b).map(move |(a, b)| layout.row([a, b]))
+        })
+        .collect()
+}
+
+/// The sum of a row's sparse places.
+fn read(sparse: &[u128], row: &Row) -> u128 {
+    row.places.iter().fold(0, |sum, &place| {
+        sum ^ sparse.get(place as usize).copied().unwrap_or_default()
+    })
+}
+
+/// All sums of eight dense places each, so that a row reads seven entries and not half of 56.
+struct DenseTables(Vec<[u128; 256]>);
+
+impl DenseTables {
+    fn new(dense: &[u128]) -> Self {
+        let tables = dense.chunks(8).map(|places| {
+            let mut table = [0; 256];
+            let mut filled = 1;
+            for place in places {
+                let (known, next) = table.split_at_mut(filled);
+                for (to, from) in next.iter_mut().zip(known) {
+                    *to = *from ^ place;
+                }
+                filled *= 2;
+            }
+            table
+        });
+        Self(tables.collect())
+    }
+
+    fn read(&self, dense: u64) -> u128 {
+        let bytes = dense.to_le_bytes();
+        self.0
+            .iter()
+            .zip(bytes.iter().take(DENSE_BYTES))
+            .fold(0, |sum, (table, byte)| {
+                sum ^ table.get(usize::from(*byte)).copied().unwrap_or_default()
+            })
+    }
+}
+
+#[path = "okvs_solve.rs"]
+mod solve;
+
+#[cfg(test)]
+#[path = "okvs_tests.rs"]
+mod tests;
