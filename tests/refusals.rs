@@ -38,7 +38,8 @@ fn denied(world: &World, more: &[&str], code: &str, field: &str, texts: &[&str])
     let entry = &world.entries()[usize::try_from(error["entry"].as_u64().unwrap()).unwrap()];
     let decision = &event_of(entry)["decision"];
     assert_eq!(decision["code"], code);
-    let advice = decision["advice"].as_str().unwrap();
+    let words = |field: &str| decision[field].as_str().unwrap_or_default();
+    let advice = format!("{}; {}", words("message"), words("would_pass"));
     // The two were asked at different moments, so they may name different times.
     for text in texts
         .iter()

@@ -10,6 +10,7 @@
 //! Each step has one constructor that verifies what it takes. What arrives as JSON
 //! ([`Approval`], [`InstitutionSignature`], [`Revocation`]) is a claim until verified.
 
+mod officers;
 mod people;
 mod revocation;
 
@@ -21,6 +22,7 @@ use crate::agreement::{Agreement, Side};
 use crate::keys::{InstitutionKey, InstitutionPublicKey, Signature, Statement};
 use crate::text::{AgreementDigest, OrgName, UserId, closed_list};
 
+pub use officers::{Assessment, OfficerSignature};
 pub use people::{Approval, Endorsement};
 pub use revocation::Revocation;
 
@@ -80,6 +82,9 @@ pub enum ApprovalError {
         "the signature of `{0}` is not valid with the key pinned for it; check the fingerprint"
     )]
     BadInstitutionSignature(OrgName),
+    /// An officer's signature is not over this assessment and role.
+    #[error("the signature of officer `{0}` is not for this assessment and role; sign again")]
+    BadOfficerSignature(UserId),
     /// The statement is about another agreement, version or digest.
     #[error("the statement is about another agreement or version")]
     WrongAgreement,

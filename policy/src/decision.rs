@@ -1,19 +1,36 @@
 //! Whether a request is granted. Nothing is allowed by default.
 //!
 //! The broker and the owner's agent call the same function, each with its own counters; the
-//! agent may add [`OwnerLimits`]. Every check must pass; the first that fails is the denial,
-//! which names the field and what would pass. A denial is built from the request, the
-//! agreement that both sides signed, the caller's own use of its caps and the clock, so it
-//! cannot reveal anything of the other side's data.
+//! agent may add [`OwnerLimits`]. First the request is compared with its agreement (`checks.rs`);
+//! then the rules are asked, house and packs ([`Rules`]), with [Cedar](https://cedarpolicy.com). Every check must pass, some
+//! permit must apply and no rule may forbid; a rule that cannot be evaluated denies. The first that fails is the
+//! denial, which names the rule, its source, the field and what would pass. A denial is built from the request, the
+//! agreement that both sides signed, the caller's own use of its caps, the clock and what the broker assessed of the
+//! parties, so it cannot reveal anything of the other side's data.
 
 mod checks;
+mod explain;
+mod partner;
+mod question;
+mod ruleset;
 
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::{Agreement, Period};
 use crate::moment::Timestamp;
-use crate::request::{RequestError, VerifiedRequest};
+use crate::request::{RequestBody, RequestError, VerifiedRequest};
 use crate::text::{AgreementDigest, AgreementId, FlowId, OrgName, RequestDigest, closed_list};
+
+pub use explain::{Explained, Explanation, explain};
+pub use partner::{
+    Assessments, CERTIFICATIONS_MAX, CertificationName, Certifications, LastDay, PartnerFacts,
+    Standing,
+};
+pub use ruleset::{
+    PackSource, RULES_BYTES_MAX, Rule, Rules, RulesError, Verification, schema_text,
+};
+
+use question::Question;
 
 /// Largest difference between `issued_at` and the clock, in seconds, either way.
 pub const CLOCK_SKEW_SECONDS_MAX: i64 = 300;
@@ -45,6 +62,11 @@ pub struct Usage {
     pub identifiers_in_period: u64,
     /// Whether a request with this flow id was granted before, in any period.
     pub flow_id_used: bool,
+    /// People whose data the owner provided abroad this calendar year (UTC), over all its agreements here: a flow counts
+    /// with its whole set size.
+    pub people_abroad_this_year: u64,
+    /// Of these, those whose sensitive data was asked for.
+    pub sensitive_abroad_this_year: u64,
 }
 
 /// Caps that the owner sets for itself, below the agreement's. `None` sets none.
@@ -72,6 +94,8 @@ pub struct Facts<'a> {
     pub usage: Usage,
     /// The owner's own caps; [`OwnerLimits::default`] at the broker.
     pub owner_limits: OwnerLimits,
+    /// What the broker's officers assessed of the parties; the default at an agent.
+    pub assessments: Assessments<'a>,
     /// The decider's clock.
     pub now: Timestamp,
 }
@@ -103,6 +127,9 @@ closed_list!(
         OverRows = "over_rows": "More identifiers than one flow may bring.",
         OverFlows = "over_flows": "No flow is left in the period.",
         OverIdentifiers = "over_identifiers": "Not enough identifiers are left in the period.",
+        Rule = "rule": "A rule of the house or of a pack forbids it; the denial names the rule.",
+        NotPermitted = "not_permitted": "No rule permits it: nothing is allowed by default.",
+        RuleBroken = "rule_broken": "A rule could not be evaluated, which counts as a no.",
         OwnerLimit = "owner_limit": "The owner's own cap is lower than the agreement's.",
     }
 );
@@ -119,6 +146,12 @@ pub struct Denial {
     pub message: String,
     /// What would be granted.
     pub would_pass: String,
+    /// Id of the rule that forbids; absent where the agreement itself is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The article that the rule rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 impl std::fmt::Display for Denial {
@@ -145,6 +178,20 @@ impl Denial {
             field: field.to_owned(),
             message: message.into(),
             would_pass: would_pass.into(),
+            rule: None,
+            source: None,
+        }
+    }
+
+    /// A rule forbids.
+    fn by_rule(code: DenialCode, rule: &Rule) -> Self {
+        Self {
+            code,
+            field: rule.field.clone(),
+            message: format!("{} (rule `{}`, {})", rule.says, rule.id, rule.source),
+            would_pass: rule.advice.clone(),
+            rule: Some(rule.id.clone()),
+            source: Some(rule.source.clone()),
         }
     }
 
@@ -193,6 +240,7 @@ pub struct Grant {
     agreement: AgreementDigest,
     period: Period,
     decided_at: Timestamp,
+    obligations: Vec<String>,
 }
 
 impl Grant {
@@ -232,6 +280,12 @@ impl Grant {
         self.request.body().set_size
     }
 
+    /// What the permit obliges to.
+    #[must_use]
+    pub fn obligations(&self) -> &[String] {
+        &self.obligations
+    }
+
     /// When it was decided, by the decider's clock.
     #[must_use]
     pub fn decided_at(&self) -> Timestamp {
@@ -254,21 +308,92 @@ pub enum Decision {
 }
 
 /// Decides on a verified request.
-///
-/// Checked in this order: caller, status, version and digest, validity, clock, replay, kind
-/// and purpose, identifier, tags, segment, caps, the owner's own caps. Who calls comes first, so a
-/// stranger learns nothing about an agreement.
-pub fn decide(facts: &Facts<'_>, request: &VerifiedRequest) -> Decision {
-    match checks::all(facts, request.body()) {
-        Ok(period) => Decision::Granted(Grant {
+pub fn decide(rules: &Rules, facts: &Facts<'_>, request: &VerifiedRequest) -> Decision {
+    let decided = checks::all(facts, request.body())
+        .and_then(|period| Ok((period, ask(rules, facts, request.body())?)));
+    match decided {
+        Ok((period, obligations)) => Decision::Granted(Grant {
             request: request.clone(),
             agreement: facts.agreement.digest(),
             period,
             decided_at: facts.now,
+            obligations,
         }),
         Err(denial) => Decision::Denied(denial),
     }
 }
 
+/// Whether a flow that was granted may go on: as [`decide`], without what is about asking alone (the request's age,
+/// its flow id, the caps it was charged to).
+///
+/// # Errors
+/// [`Denial`]: what changed since the grant.
+pub fn may_continue(
+    rules: &Rules,
+    facts: &Facts<'_>,
+    request: &VerifiedRequest,
+) -> Result<(), Denial> {
+    for check in checks::CHECKS.iter().filter(|check| check.lasts) {
+        (check.run)(facts, request.body())?;
+    }
+    ask(rules, facts, request.body()).map(|_| ())
+}
+
+/// Whether the request would take data from China to a recipient abroad, and so counts to the year's sum.
+#[must_use]
+pub fn leaves_china(facts: &Facts<'_>) -> bool {
+    question::Reach::of(facts).leaves_china
+}
+
+/// Asks the rules; the permit's obligations, or the first rule that says no.
+fn ask(rules: &Rules, facts: &Facts<'_>, request: &RequestBody) -> Result<Vec<String>, Denial> {
+    let question = Question::new(facts, request);
+    answer(rules, &question, &facts.agreement.compliance().packs)
+}
+
+fn answer(
+    rules: &Rules,
+    question: &Question,
+    named: &[crate::agreement::BuiltInPack],
+) -> Result<Vec<String>, Denial> {
+    let verdict = rules.ask(question, named).map_err(|error| {
+        Denial::new(
+            DenialCode::RuleBroken,
+            "request",
+            error.to_string(),
+            "the same request at a newer version of the program",
+        )
+    })?;
+    if let Some(rule) = verdict.broken.first() {
+        let mut denial = Denial::by_rule(DenialCode::RuleBroken, rule);
+        denial.message = format!(
+            "the rule `{}` ({}) could not be evaluated, which counts as a no",
+            rule.id, rule.source
+        );
+        "the same request once whoever wrote the rule has mended it"
+            .clone_into(&mut denial.would_pass);
+        return Err(denial);
+    }
+    if let Some(rule) = verdict.forbids().next() {
+        let code = if rule.id == "credit-decision" {
+            DenialCode::PurposeDenied
+        } else {
+            DenialCode::Rule
+        };
+        return Err(Denial::by_rule(code, rule));
+    }
+    match verdict.permit() {
+        Some(permit) => Ok(permit.obligations.clone()),
+        None => Err(Denial::new(
+            DenialCode::NotPermitted,
+            "kind",
+            format!("no rule permits {} here", question.action),
+            "an exchange under an agreement that both institutions signed",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod tests;

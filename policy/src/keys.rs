@@ -25,6 +25,7 @@ pub(crate) enum Statement {
     Revocation,
     Request,
     Fingerprint,
+    Assessment,
 }
 
 impl Statement {
@@ -36,6 +37,7 @@ impl Statement {
             Self::Revocation => b"counterfoil/v1/agreement-revocation",
             Self::Request => b"counterfoil/v1/exchange-request",
             Self::Fingerprint => b"counterfoil/v1/party-fingerprint",
+            Self::Assessment => b"counterfoil/v1/partner-assessment",
         }
     }
 

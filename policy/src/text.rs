@@ -118,6 +118,8 @@ macro_rules! name_type {
     };
 }
 
+pub(crate) use name_type;
+
 /// A closed list of words, each with its definition.
 macro_rules! closed_list {
     (

@@ -20,10 +20,11 @@ use uuid::{Builder, Uuid, Variant};
 pub use document::Document;
 pub use event::{
     AgreementCountersigned, AgreementProposed, AgreementRef, AgreementRefused, AgreementRevoked,
-    BrokerInitialised, Column, Decision, DeliveryAcknowledged, Event, FlowAborted, FlowDeclined,
-    FlowDenied, FlowGranted, FlowKind, FlowRefused, InviteIssued, Outcome, PartnerJoined,
-    PartnerRevoked, Recipient, ReleaseIntent, ReleaseOutcome, ReleaseResult, ReleaseSource,
-    Removed, RemovedOfTag, Retention, Source, Transform,
+    Asked, AssessmentApproved, AssessmentProposed, AssessmentRefused, BrokerInitialised, Column,
+    Decision, DeliveryAcknowledged, Event, FlowAborted, FlowDeclined, FlowDenied, FlowGranted,
+    FlowKind, FlowRefused, InviteIssued, OfficerAdded, Outcome, PartnerJoined, PartnerRevoked,
+    Recipient, ReleaseIntent, ReleaseOutcome, ReleaseResult, ReleaseSource, Removed, RemovedOfTag,
+    Retention, Source, Transform,
 };
 pub use value::{
     CoarseCount, DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Digest, FlowId, INTEGER_MAX, Integer,

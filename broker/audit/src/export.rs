@@ -23,7 +23,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-pub use verify::{Failure, Fault, Report, verify};
+pub use verify::{Failure, Fault, Report, verify, verify_each};
 
 use crate::{
     checkpoint::VerifiedCheckpoint,

@@ -72,7 +72,10 @@ pub(crate) fn decision() -> Decision {
         outcome: label("denied"),
         code: label("tag_not_in_agreement"),
         field: Some(label("tags")),
-        advice: Sentence::new("ask for tags that the agreement lists").unwrap(),
+        rule: None,
+        source: None,
+        message: Sentence::new("a tag is not in the agreement").unwrap(),
+        would_pass: Sentence::new("ask for tags that the agreement lists").ok(),
     }
 }
 
@@ -213,6 +216,16 @@ pub(crate) fn story() -> Vec<Event> {
             flow: flow(2),
             agreement: Some(agreement()),
             request_sha256: digest(5),
+            asked: Some(Asked {
+                kind: FlowKind::Exchange,
+                purpose: label("cross-sell"),
+                segment: None,
+                identifier: label("phone"),
+                tags: List::new(vec![label("risk_appetite")]).unwrap(),
+                set_size: Integer::new(1).unwrap(),
+                issued_at: time(1),
+                expires_at: time(2),
+            }),
             decision: decision(),
             recipient: recipient(),
         }
@@ -247,6 +260,30 @@ pub(crate) fn story() -> Vec<Event> {
         PartnerRevoked {
             org: org("harbour-life"),
             reason: reason(),
+        }
+        .into(),
+        OfficerAdded {
+            user: label("o-1"),
+            key: label("ed25519:k"),
+        }
+        .into(),
+        AssessmentProposed {
+            org: org("meridian-bank"),
+            assessment: Document::new(json!({"standing": 90})).unwrap(),
+            sha256: digest(7),
+            maker: label("o-1"),
+            signature: label("s"),
+        }
+        .into(),
+        AssessmentApproved {
+            org: org("meridian-bank"),
+            sha256: digest(7),
+            checker: label("o-2"),
+            signature: label("s"),
+        }
+        .into(),
+        AssessmentRefused {
+            decision: decision(),
         }
         .into(),
     ]

@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Agreement(AgreementCommand),
     /// Ask a partner for the agreed tags of common customers
     Exchange(Box<ExchangeArgs>),
+    /// Explain decisions, and try other rules on those that were made
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Check what the broker recorded
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -93,6 +96,14 @@ pub(crate) enum BrokerCommand {
     },
     /// List the institutions that have joined
     Partners,
+    /// Add a compliance officer with a key of their own; two of them assess institutions
+    AddOfficer {
+        /// An opaque user id; it goes into the log, a name should not
+        user: String,
+    },
+    /// Assess institutions: standing, region, certifications
+    #[command(subcommand)]
+    Partner(PartnerCommand),
     /// Revoke an institution's certificate and cut its connections
     Revoke {
         /// Its name
@@ -252,6 +263,98 @@ pub(crate) struct ExchangeArgs {
     /// Who asks
     #[arg(long = "as", value_name = "USER", required_unless_present = "resume")]
     pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Show every rule that takes part in a decision: of a flow in an exported log, or of a request under an agreement
+    Explain(ExplainArgs),
+    /// Decide the requests of an exported log again under other rules, and list what would differ
+    Backtest {
+        /// A file of rules, or a directory of them: NAME.cedar replaces the pack NAME or is added to the packs
+        new: PathBuf,
+        /// The exported log
+        #[arg(long, value_name = "FILE")]
+        log: PathBuf,
+        /// Only requests from this day (UTC) on
+        #[arg(long, value_name = "DATE")]
+        since: Option<String>,
+        /// The log's key, if not this home's
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Print the schema that rules are checked against
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Id of a flow in the exported log
+    #[arg(
+        value_name = "REQUEST",
+        requires = "log",
+        conflicts_with = "agreement",
+        required_unless_present = "agreement"
+    )]
+    pub(crate) flow: Option<String>,
+    /// The exported log
+    #[arg(long, value_name = "FILE", requires = "flow")]
+    pub(crate) log: Option<PathBuf>,
+    /// The log's key, if not this home's
+    #[arg(long, value_name = "KEY", requires = "log")]
+    pub(crate) key: Option<String>,
+    /// Id of an agreement of this party: explain a request that nobody has made yet
+    #[arg(long, value_name = "ID")]
+    pub(crate) agreement: Option<String>,
+    /// One of the agreement's segments
+    #[arg(long, requires = "agreement")]
+    pub(crate) segment: Option<String>,
+    /// Tags to ask for; else all of the agreement's
+    #[arg(long, value_delimiter = ',', requires = "agreement")]
+    pub(crate) tags: Vec<String>,
+    /// What to match by; else the agreement's first
+    #[arg(long, value_name = "TYPE", requires = "agreement")]
+    pub(crate) by: Option<String>,
+    /// Purpose to ask for; else the agreement's
+    #[arg(long, requires = "agreement")]
+    pub(crate) purpose: Option<String>,
+    /// How many identifiers to bring
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    pub(crate) set_size: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PartnerCommand {
+    /// Propose what was found out about an institution; a second officer approves it then
+    Assess {
+        /// Its name
+        name: String,
+        /// How it stands, 0 to 100; under 80 its flows stop
+        #[arg(long)]
+        standing: u8,
+        /// The country in which it handles data, such as CN
+        #[arg(long)]
+        region: Option<String>,
+        /// A certification and its last day, such as mlps-3=2027-05-01; may be repeated
+        #[arg(long = "certification", value_name = "NAME=DATE")]
+        certifications: Vec<String>,
+        /// The officer who proposes
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// Approve, as a second officer, what was proposed: from then on it is in force
+    Approve {
+        /// The institution
+        name: String,
+        /// The officer who approves
+        #[arg(long = "as", value_name = "USER")]
+        user: String,
+    },
+    /// Show what is in force, and what waits for a second officer
+    Show {
+        /// The institution
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

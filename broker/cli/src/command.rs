@@ -5,7 +5,9 @@ pub(crate) mod audit;
 pub(crate) mod broker;
 pub(crate) mod doctor;
 pub(crate) mod exchange;
+pub(crate) mod partner;
 pub(crate) mod party;
+pub(crate) mod policy;
 
 use std::path::Path;
 use std::str::FromStr;

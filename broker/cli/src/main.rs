@@ -57,6 +57,7 @@ async fn run(cli: Cli, ui: Ui) -> Result<(), Failure> {
         Command::Party(command) => command::party::run(home, command, ui).await,
         Command::Agreement(command) => command::agreement::run(home, command, ui).await,
         Command::Exchange(args) => command::exchange::run(home, *args, ui).await,
+        Command::Policy(command) => command::policy::run(home, command, ui),
         Command::Audit(command) => command::audit::run(home, command, ui).await,
         Command::Doctor => command::doctor::run(home, ui).await,
     }

@@ -9,13 +9,15 @@ use tonic::{Request, Status};
 
 use crate::ca::CertificateAuthority;
 use crate::decide::partners::BROKER_NAME;
+use crate::decide::{Regime, flows};
 use crate::error::Error;
 use crate::flow::blobs::Deliveries;
-use crate::flow::registry::Registry;
+use crate::flow::registry::{Registry, Running};
 use crate::home::Home;
 use crate::limits::{Rates, Readers};
 use crate::log::{Decided, Ledger, LogDown, Recorded};
 use crate::refusal::{Refusal, label, sentence};
+use crate::state::State;
 use crate::state::flows::Stage;
 use crate::state::partners::Stranger;
 use crate::tls::{CallerCertificate, CertificateSha256, Connections};
@@ -30,6 +32,7 @@ pub(crate) struct Broker {
     pub(crate) deliveries: Deliveries,
     pub(crate) rates: Rates,
     pub(crate) readers: Arc<Readers>,
+    pub(crate) regime: Regime,
     operator: CertificateSha256,
     actor: Actor,
 }
@@ -70,6 +73,10 @@ impl Broker {
             flows: Registry::default(),
             rates: Rates::default(),
             readers: Arc::default(),
+            regime: Regime {
+                rules: home.rules()?,
+                assessed_only: home.config().assessed_only,
+            },
             ledger,
             home,
         })
@@ -150,6 +157,25 @@ impl Broker {
         Err(Status::permission_denied(
             "only the broker's operator may do this: use the broker's own home directory",
         ))
+    }
+
+    /// Whether a granted flow may go on, by the facts, the rules and the clock of now: asked before rows are joined, and
+    /// once more in the append of its release.
+    pub(crate) fn may_continue(&self, running: &Running) -> Result<(), Refusal> {
+        let now = Timestamp::from_time(OffsetDateTime::now_utc())
+            .map_err(|_| Refusal::new("clock", "the broker's clock cannot be told", "ask again"))?;
+        self.ledger
+            .read(|state| self.continues(state, now, running))
+    }
+
+    /// As [`Broker::may_continue`], within an append.
+    pub(crate) fn continues(
+        &self,
+        state: &State,
+        now: Timestamp,
+        running: &Running,
+    ) -> Result<(), Refusal> {
+        flows::may_continue(state, &self.regime, now, &running.grant, &running.request)
     }
 
     /// Ends a running flow without a release, and records why. Does nothing if it has ended already: whoever ended it tells

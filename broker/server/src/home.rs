@@ -2,18 +2,25 @@
 //!
 //! ```text
 //! broker.toml            what the operator may change
-//! keys/  ca log server operator      one file each, 0600
+//! keys/  ca log server operator      one file each, 0600; officers/ one for each compliance officer
+//! packs/                 rules of its own, one file a pack
 //! tls/   ca.pem server.pem operator.pem
 //! log/   entries  checkpoint  lock      the lock says that a broker is running
 //! deliveries/            sealed deliveries, one file a flow
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use counterfoil_audit::note::{KeyName, SignerKey};
+use counterfoil_policy::agreement::BuiltInPack;
+use counterfoil_policy::decision::{PackSource, RULES_BYTES_MAX, Rules};
+use counterfoil_policy::keys::PersonKey;
+use counterfoil_policy::text::UserId;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -33,6 +40,18 @@ pub struct Config {
     pub listen: String,
     /// `host:port` under which agents reach it; goes into invites.
     pub address: String,
+    /// The packs of rules that are always in force: built-in ones, and files `packs/NAME.cedar` of this directory.
+    #[serde(default = "built_in_packs")]
+    pub packs: Vec<String>,
+    /// Only institutions that compliance officers have assessed may take part in flows.
+    #[serde(default)]
+    pub assessed_only: bool,
+}
+
+/// All that this version has.
+#[must_use]
+pub fn built_in_packs() -> Vec<String> {
+    BuiltInPack::ALL.iter().map(ToString::to_string).collect()
 }
 
 /// An opened broker directory.
@@ -172,6 +191,80 @@ impl Home {
         Ok(Sha256::digest(&pem.contents).into())
     }
 
+    /// The rules that this broker decides by: the house rules and the packs of the configuration.
+    ///
+    /// # Errors
+    /// A pack is not there, or its file is not valid: the message has file and line.
+    pub fn rules(&self) -> Result<Rules, Error> {
+        let mut in_force = Vec::new();
+        let mut own = Vec::new();
+        for name in &self.config.packs {
+            let path = self.path.join("packs").join(format!("{name}.cedar"));
+            let built_in = name.parse::<BuiltInPack>().ok();
+            in_force.extend(built_in);
+            if is_file_name(name) && path.exists() {
+                own.push(read_pack(name, &path)?);
+            } else if built_in.is_none() {
+                return Err(Error::Home(format!(
+                    "`{}`: no pack `{}` is known: name one of {}, or put its rules into `{}`",
+                    self.path.join("broker.toml").display(),
+                    name.escape_debug(),
+                    built_in_packs().join(", "),
+                    path.display()
+                )));
+            }
+        }
+        Rules::load(&in_force, &own).map_err(|e| Error::Home(e.to_string()))
+    }
+
+    /// Makes an officer's key. All of them lie in this directory, so whoever can read it can act as any: two keys keep two
+    /// people honest who act through this program, they do not protect against the machine's administrator.
+    ///
+    /// # Errors
+    /// The officer has a key already, which is never overwritten.
+    pub fn make_officer_key(&self, user: &UserId) -> Result<PersonKey, Error> {
+        let path = self.officer_file(user);
+        if path.exists() {
+            return Err(Error::Home(format!(
+                "officer `{user}` has a key already, and keys are never overwritten: choose another user id"
+            )));
+        }
+        create_private_dir(&self.path.join("keys/officers"))?;
+        let key = PersonKey::generate(&mut UnwrapErr(SysRng));
+        write_durably(&path, key.expose_seed().as_slice())?;
+        Ok(key)
+    }
+
+    /// An officer's key.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or readable by others.
+    pub fn officer_key(&self, user: &UserId) -> Result<PersonKey, Error> {
+        let path = self.officer_file(user);
+        if !path.exists() {
+            return Err(Error::Home(format!(
+                "no key of an officer `{user}` is here: make one with `counterfoil broker add-officer {user}`"
+            )));
+        }
+        let bytes = read_private(&path)?;
+        let seed: Zeroizing<[u8; 32]> =
+            bytes
+                .as_slice()
+                .try_into()
+                .map(Zeroizing::new)
+                .map_err(|_| {
+                    Error::Home(format!(
+                        "`{}` is damaged: restore it from your backup",
+                        path.display()
+                    ))
+                })?;
+        Ok(PersonKey::from_seed(&seed))
+    }
+
+    fn officer_file(&self, user: &UserId) -> PathBuf {
+        self.path.join("keys/officers").join(format!("{user}.key"))
+    }
+
     /// Directory of the log.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {
@@ -198,6 +291,32 @@ impl Home {
             .map_err(|e| Error::Home(format!("the system gives no randomness: {e}")))?;
         write_durably(&self.path.join("keys/log.key"), seed.as_slice())
     }
+}
+
+/// A pack's name is also a file's, and never a path.
+fn is_file_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// Reads a file of rules.
+///
+/// # Errors
+/// It cannot be read, or is larger than rules may be.
+pub fn read_pack(name: &str, path: &Path) -> Result<PackSource, Error> {
+    let mut text = String::new();
+    File::open(path)
+        // One byte more than rules may have, so that the loader says that there are too many.
+        .and_then(|file| {
+            file.take(RULES_BYTES_MAX as u64 + 1)
+                .read_to_string(&mut text)
+        })
+        .map_err(Error::file("read", path))?;
+    Ok(PackSource {
+        name: name.to_owned(),
+        file: path.display().to_string(),
+        text,
+    })
 }
 
 /// A broker's name is the origin of its log: c2sp.org/tlog-checkpoint wants it without spaces and plus signs.

@@ -15,6 +15,7 @@
 //! [`counterfoil_party`]: ../counterfoil_party/index.html
 
 mod api;
+pub mod backtest;
 mod broker;
 pub mod ca;
 mod decide;

@@ -6,11 +6,17 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use counterfoil_policy::approval::{Assessment, OfficerSignature, Role};
+use counterfoil_policy::decision::PartnerFacts;
+use counterfoil_policy::text::UserId;
 use counterfoil_proto::fixed;
 use counterfoil_proto::invite::{Invite, InviteSecret};
 use counterfoil_proto::limits::MESSAGE_BYTES_MAX;
 use counterfoil_proto::v1::directory_client::DirectoryClient;
 use counterfoil_proto::v1::operator_client::OperatorClient;
+use counterfoil_proto::v1::{
+    AddOfficerRequest, ApproveAssessmentRequest, AssessmentsRequest, ProposeAssessmentRequest,
+};
 use counterfoil_proto::v1::{
     ExportRequest, InviteRequest, Partner, PartnersRequest, RevokePartnerRequest,
 };
@@ -156,6 +162,100 @@ impl Operator {
         Ok(reply.into_inner().partners)
     }
 
+    /// Enters a compliance officer, whose key is made here. Returns the index of the entry.
+    ///
+    /// # Errors
+    /// The officer has a key already, which is never overwritten; or the broker refused.
+    pub async fn add_officer(&self, home: &Home, user: &UserId) -> Result<u64, OperatorError> {
+        let key = home.make_officer_key(user)?;
+        let request = AddOfficerRequest {
+            user: user.to_string(),
+            key: key.public().to_string(),
+        };
+        let reply = self
+            .operator()
+            .add_officer(request)
+            .await
+            .map_err(refused)?;
+        Ok(reply.into_inner().entry)
+    }
+
+    /// Proposes what an officer found out about an institution. Returns the index of the entry.
+    ///
+    /// # Errors
+    /// No such officer, or the broker refused.
+    pub async fn propose(
+        &self,
+        home: &Home,
+        maker: &UserId,
+        assessment: &Assessment,
+    ) -> Result<u64, OperatorError> {
+        let signed = sign(home, maker, Role::Maker, &digest(assessment)?)?;
+        let request = ProposeAssessmentRequest {
+            assessment: serde_json::to_vec(assessment).map_err(unwritable)?,
+            maker: maker.to_string(),
+            signature: signed.signature.to_string(),
+        };
+        let mut operator = self.operator();
+        let reply = operator.propose_assessment(request);
+        Ok(reply.await.map_err(refused)?.into_inner().entry)
+    }
+
+    /// Approves the assessment that waits, as a second officer. Returns it with the index of the entry.
+    ///
+    /// # Errors
+    /// None waits, no such officer, or the broker refused.
+    pub async fn approve(
+        &self,
+        home: &Home,
+        checker: &UserId,
+        org: &str,
+    ) -> Result<(Assessment, u64), OperatorError> {
+        let (assessment, _) = self.assessments(org).await?.proposed.ok_or_else(|| {
+            OperatorError::Refused(format!(
+                "no assessment of `{org}` waits for a second officer: propose one with `counterfoil broker partner assess {org}`"
+            ))
+        })?;
+        // What is signed is what was read, not a digest that the broker claims for it.
+        let digest = digest(&assessment)?;
+        let signed = sign(home, checker, Role::Checker, &digest)?;
+        let request = ApproveAssessmentRequest {
+            sha256: digest.to_vec(),
+            checker: checker.to_string(),
+            signature: signed.signature.to_string(),
+        };
+        let mut operator = self.operator();
+        let reply = operator.approve_assessment(request);
+        let entry = reply.await.map_err(refused)?.into_inner().entry;
+        Ok((assessment, entry))
+    }
+
+    /// What is known of an institution, and what waits for a second officer.
+    ///
+    /// # Errors
+    /// The broker refused.
+    pub async fn assessments(&self, org: &str) -> Result<Assessed, OperatorError> {
+        let request = AssessmentsRequest {
+            org: org.to_owned(),
+        };
+        let mut operator = self.operator();
+        let reply = operator.assessments(request);
+        let reply = reply.await.map_err(refused)?.into_inner();
+        let unreadable = |e: serde_json::Error| OperatorError::Refused(e.to_string());
+        let in_force = Some(reply.in_force)
+            .filter(|json| !json.is_empty())
+            .map(|json| serde_json::from_slice(&json))
+            .transpose()
+            .map_err(unreadable)?;
+        let proposed = Some(reply.proposed)
+            .filter(|json| !json.is_empty())
+            .map(|json| serde_json::from_slice(&json))
+            .transpose()
+            .map_err(unreadable)?
+            .map(|assessment| (assessment, reply.proposed_by));
+        Ok(Assessed { in_force, proposed })
+    }
+
     /// Writes the whole log, for an auditor.
     ///
     /// # Errors
@@ -177,6 +277,34 @@ impl Operator {
     fn operator(&self) -> OperatorClient<Channel> {
         OperatorClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
+}
+
+/// What is known of an institution.
+#[derive(Debug, Clone)]
+pub struct Assessed {
+    /// What is in force; `None` before the first assessment.
+    pub in_force: Option<PartnerFacts>,
+    /// What waits for a second officer, with who proposed it.
+    pub proposed: Option<(Assessment, String)>,
+}
+
+fn sign(
+    home: &Home,
+    user: &UserId,
+    role: Role,
+    digest: &[u8; 32],
+) -> Result<OfficerSignature, OperatorError> {
+    let key = home.officer_key(user)?;
+    Ok(OfficerSignature::sign(&key, user, role, digest))
+}
+
+fn digest(assessment: &Assessment) -> Result<[u8; 32], OperatorError> {
+    assessment.digest().map_err(unwritable)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unwritable(error: serde_json::Error) -> OperatorError {
+    OperatorError::Refused(error.to_string())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

@@ -18,6 +18,8 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// What would pass.
     pub(crate) would_pass: String,
+    /// The rule that forbids and its source, if one does and not the agreement itself.
+    pub(crate) rule: Option<(String, String)>,
 }
 
 impl Refusal {
@@ -32,6 +34,7 @@ impl Refusal {
             field: String::new(),
             message: message.into(),
             would_pass: would_pass.into(),
+            rule: None,
         }
     }
 
@@ -41,7 +44,10 @@ impl Refusal {
             outcome: label(outcome),
             code: label(self.code),
             field: Some(label(&self.field)).filter(|_| !self.field.is_empty()),
-            advice: sentence(&format!("{}; {}", self.message, self.would_pass)),
+            rule: self.rule.as_ref().map(|(rule, _)| label(rule)),
+            source: self.rule.as_ref().map(|(_, source)| label(source)),
+            message: sentence(&self.message),
+            would_pass: would_pass(&self.would_pass),
         }
     }
 
@@ -76,6 +82,11 @@ pub(crate) fn label(text: &str) -> Label {
 /// As [`label`], for longer text.
 pub(crate) fn sentence(text: &str) -> Sentence {
     Sentence::new(clean(text, 1024)).unwrap_or_else(|_| unreachable_text("-", Sentence::new))
+}
+
+/// What would pass, where something would.
+pub(crate) fn would_pass(text: &str) -> Option<Sentence> {
+    Some(text).filter(|text| !text.is_empty()).map(sentence)
 }
 
 fn clean(text: &str, bytes_max: usize) -> String {

@@ -4,6 +4,7 @@
 //! it did not write like that; what `decide` makes is never refused.
 
 pub(crate) mod agreements;
+pub(crate) mod assessments;
 pub(crate) mod flows;
 pub(crate) mod partners;
 
@@ -13,6 +14,7 @@ use counterfoil_audit::entry::{Digest, FlowId, OrgName};
 use counterfoil_audit::entry::{Entry, Event};
 
 use agreements::Agreements;
+use assessments::Assessments;
 use flows::{Flow, Flows};
 use partners::Partners;
 
@@ -26,6 +28,7 @@ pub(crate) struct Inconsistent(pub(crate) &'static str);
 pub(crate) struct State {
     pub(crate) partners: Partners,
     pub(crate) agreements: Agreements,
+    pub(crate) assessments: Assessments,
     pub(crate) flows: Flows,
     /// The log's first entry: the key that signs it.
     vkey: Option<String>,
@@ -101,6 +104,9 @@ impl State {
             Event::InviteIssued(event) => self.partners.issued(event),
             Event::PartnerJoined(event) => self.partners.joined(event),
             Event::PartnerRevoked(event) => self.partners.revoked(event),
+            Event::OfficerAdded(event) => self.assessments.officer_added(event),
+            Event::AssessmentProposed(event) => self.assessments.proposed(event),
+            Event::AssessmentApproved(event) => self.assessments.approved(event),
             Event::AgreementProposed(event) => self.agreements.proposed(event),
             Event::AgreementCountersigned(event) => self.agreements.countersigned(event),
             Event::AgreementRevoked(event) => self.agreements.revoked(event),

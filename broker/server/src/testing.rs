@@ -12,10 +12,13 @@ use counterfoil_audit::entry::{
     PartnerJoined, PublicKey, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, Retention,
     Timestamp, Transform,
 };
-use counterfoil_policy::agreement::{Agreement, FlowKind, IdentifierType, Purpose, template};
+use counterfoil_policy::agreement::{
+    Agreement, BuiltInPack, FlowKind, IdentifierType, Purpose, template,
+};
 use counterfoil_policy::approval::{
     Approval, Endorsement, InstitutionSignature, Revocation, Role, TwoPersonApproval,
 };
+use counterfoil_policy::decision::Rules;
 use counterfoil_policy::keys::{InstitutionKey, NoisePublicKey, PartyKeys, PersonKey};
 use counterfoil_policy::moment::Timestamp as Moment;
 use counterfoil_policy::request::{DeliveryKey, RequestBody, SignedRequest};
@@ -26,6 +29,7 @@ use rand_core::UnwrapErr;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
+use crate::decide::Regime;
 use crate::decide::agreements::reference;
 use crate::decide::flows::{self, Situation};
 use crate::refusal::label;
@@ -122,6 +126,14 @@ impl House {
         let revocation =
             Revocation::sign(&self.key, agreement.digest(), &org, &user, moment(now()));
         serde_json::to_vec(&revocation).unwrap()
+    }
+}
+
+/// All packs, as a new broker has them.
+pub(crate) fn regime() -> Regime {
+    Regime {
+        rules: Rules::load(BuiltInPack::ALL, &[]).unwrap(),
+        assessed_only: false,
     }
 }
 
@@ -301,7 +313,14 @@ pub(crate) fn granted_event(agreement: &Agreement, flow: u8) -> FlowGranted {
         recipient_busy: false,
     };
     let signed = request(agreement, flow);
-    let decided = flows::request(&story.state, now(), &insurer().org(), &signed, ready);
+    let decided = flows::request(
+        &story.state,
+        now(),
+        &insurer().org(),
+        &signed,
+        &regime(),
+        ready,
+    );
     decided.value.map_err(|r| r.message).unwrap().event
 }
 

@@ -1,25 +1,107 @@
-//! The rules, one function each, in the order in which they are applied.
+//! Whether a request keeps to its agreement: parties, dates, tags, caps. Compared before any rule is asked.
+//!
+//! The line to [`super::ruleset`]: what compares the request with the document that both signed, and can say to the unit
+//! what would pass, stands here; what a house or a law says of it stands in the rules. Nothing stands in both.
 
 use super::{AgreementStatus, CLOCK_SKEW_SECONDS_MAX, Denial, DenialCode, Facts};
-use crate::agreement::{Period, Purpose};
+use crate::agreement::Period;
 use crate::request::RequestBody;
 
 type Checked = Result<(), Denial>;
 
-/// Applies every rule; the period is the one that the flow is charged to.
+/// One comparison of a request with its agreement.
+pub(super) struct Check {
+    pub(super) id: &'static str,
+    /// What holds when it passes.
+    pub(super) says: &'static str,
+    pub(super) run: fn(&Facts<'_>, &RequestBody) -> Checked,
+    /// It also stands while a granted flow runs; the others are about asking alone.
+    pub(super) lasts: bool,
+}
+
+/// In the order in which they are applied. Who calls comes first, so a stranger learns nothing about an agreement.
+pub(super) const CHECKS: [Check; 10] = [
+    Check {
+        id: "caller",
+        says: "the agreement's recipient asks, for itself",
+        run: caller,
+        lasts: true,
+    },
+    Check {
+        id: "status",
+        says: "both institutions signed the agreement, and it stands",
+        run: status,
+        lasts: true,
+    },
+    Check {
+        id: "content",
+        says: "the request names the version and the text that were signed",
+        run: content,
+        lasts: true,
+    },
+    Check {
+        id: "validity",
+        says: "the agreement holds today",
+        run: valid,
+        lasts: true,
+    },
+    Check {
+        id: "clock",
+        says: "the request is fresh",
+        run: clock,
+        lasts: false,
+    },
+    Check {
+        id: "replay",
+        says: "the flow id is new",
+        run: replay,
+        lasts: false,
+    },
+    Check {
+        id: "terms",
+        says: "kind, purpose and identifier are the agreement's",
+        run: terms,
+        lasts: true,
+    },
+    Check {
+        id: "tags",
+        says: "the tags are the agreement's, in its order",
+        run: tags,
+        lasts: true,
+    },
+    Check {
+        id: "segment",
+        says: "the segment is the agreement's",
+        run: segment,
+        lasts: true,
+    },
+    Check {
+        id: "caps",
+        says: "the caps of the agreement and the owner's own leave room",
+        run: all_caps,
+        lasts: false,
+    },
+];
+
+/// Applies every check; the period is the one that the flow is charged to.
 pub(super) fn all(facts: &Facts<'_>, request: &RequestBody) -> Result<Period, Denial> {
-    caller(facts, request)?;
-    status(facts)?;
-    content(facts, request)?;
-    let period = validity(facts)?;
-    clock(facts, request)?;
-    replay(facts)?;
-    terms(facts, request)?;
-    tags(facts, request)?;
-    segment(facts, request)?;
+    for check in &CHECKS {
+        (check.run)(facts, request)?;
+    }
+    validity(facts)
+}
+
+fn valid(facts: &Facts<'_>, _: &RequestBody) -> Checked {
+    validity(facts).map(|_| ())
+}
+
+/// Outside the agreement's validity there is no period to count in, and `validity` says so.
+fn all_caps(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    let Some(period) = facts.agreement.period_at(facts.now) else {
+        return Ok(());
+    };
     caps(facts, request, period)?;
-    owner_limits(facts, request, period)?;
-    Ok(period)
+    owner_limits(facts, request, period)
 }
 
 fn deny<T>(
@@ -51,7 +133,7 @@ fn caller(facts: &Facts<'_>, request: &RequestBody) -> Checked {
     Ok(())
 }
 
-fn status(facts: &Facts<'_>) -> Checked {
+fn status(facts: &Facts<'_>, _: &RequestBody) -> Checked {
     match facts.status {
         AgreementStatus::Active => Ok(()),
         AgreementStatus::Proposed => deny(
@@ -152,7 +234,7 @@ fn clock(facts: &Facts<'_>, request: &RequestBody) -> Checked {
     Ok(())
 }
 
-fn replay(facts: &Facts<'_>) -> Checked {
+fn replay(facts: &Facts<'_>, _: &RequestBody) -> Checked {
     if facts.usage.flow_id_used {
         return deny(
             DenialCode::Replayed,
@@ -182,14 +264,6 @@ fn terms(facts: &Facts<'_>, request: &RequestBody) -> Checked {
             "purpose",
             message,
             agreement.purpose().as_str(),
-        );
-    }
-    if request.purpose == Purpose::CreditDecision {
-        return deny(
-            DenialCode::PurposeDenied,
-            "purpose",
-            "credit decisions on another institution's tags are denied by default",
-            "an agreement for another purpose; risk_assessment, if no decision about a person's credit rests on it",
         );
     }
     let allowed: Vec<_> = agreement

@@ -35,9 +35,10 @@ impl Case {
             caller: &caller,
             usage: self.usage,
             owner_limits: self.limits,
+            assessments: Assessments::default(),
             now: self.now.parse().unwrap(),
         };
-        decide(&facts, &verified(self.body))
+        decide(Rules::built_in(), &facts, &verified(self.body))
     }
 }
 
@@ -335,7 +336,7 @@ fn the_owner_may_cap_lower_than_the_agreement() {
         case.usage = Usage {
             flows_in_period: 1,
             identifiers_in_period: 34_464,
-            flow_id_used: false,
+            ..Usage::default()
         };
     });
     assert_denied(

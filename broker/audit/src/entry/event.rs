@@ -87,6 +87,42 @@ events! {
         /// Why.
         reason: Sentence,
     }
+    /// A compliance officer of the broker, who with a second one assesses institutions.
+    "officer.added" OfficerAdded {
+        /// An opaque user id; the directory outside the log knows the name.
+        user: Label,
+        /// The officer's own key: `ed25519:` and base64.
+        key: Label,
+    }
+    /// One officer proposed an assessment of an institution. Nothing changes by it.
+    "assessment.proposed" AssessmentProposed {
+        /// The institution.
+        org: OrgName,
+        /// What was found, whole, as the officers sign it.
+        assessment: Document,
+        /// Digest of its canonical text.
+        sha256: Digest,
+        /// Who proposed it.
+        maker: Label,
+        /// The maker's Ed25519 signature.
+        signature: Label,
+    }
+    /// A second officer approved: the assessment is in force, in the place of the one before.
+    "assessment.approved" AssessmentApproved {
+        /// The institution.
+        org: OrgName,
+        /// Digest of the assessment that was proposed.
+        sha256: Digest,
+        /// Who approved it.
+        checker: Label,
+        /// The checker's Ed25519 signature.
+        signature: Label,
+    }
+    /// An officer, a proposal or an approval was not accepted.
+    "assessment.refused" AssessmentRefused {
+        /// Why, and what would pass.
+        decision: Decision,
+    }
     /// One side signed an agreement and handed it to the other.
     "agreement.proposed" AgreementProposed {
         /// Which agreement.
@@ -163,6 +199,9 @@ events! {
         agreement: Option<AgreementRef>,
         /// Digest of the recipient's signed request.
         request_sha256: Digest,
+        /// What was asked, if the recipient really signed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
         /// Why, and what would pass.
         decision: Decision,
         /// Who asked.
@@ -273,8 +312,40 @@ pub struct Decision {
     /// The field of the request or agreement that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<Label>,
-    /// What would pass.
-    pub advice: Sentence,
+    /// The rule that forbids, if one does and not the agreement itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Label>,
+    /// The article that the rule rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Label>,
+    /// What is wrong.
+    pub message: Sentence,
+    /// What would pass, if something would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_pass: Option<Sentence>,
+}
+
+/// What a denied request asked for: enough to decide it again under other rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// What kind of flow.
+    pub kind: FlowKind,
+    /// For which purpose.
+    pub purpose: Label,
+    /// For which segment of the dataset, when not for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Label>,
+    /// The type of identifier.
+    pub identifier: Label,
+    /// The names of the tags.
+    pub tags: List<Label>,
+    /// Identifiers that the recipient declared.
+    pub set_size: Integer,
+    /// When it was made, by the recipient's clock.
+    pub issued_at: Timestamp,
+    /// When it lapses.
+    pub expires_at: Timestamp,
 }
 
 /// The kinds of flow.

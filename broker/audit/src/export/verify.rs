@@ -160,13 +160,26 @@ pub enum Fault {
 /// # Errors
 /// [`Failure`] at the first line that is not right.
 pub fn verify(source: impl BufRead, trusted: &VerifierKey) -> Result<Report, Failure> {
+    verify_each(source, trusted, |_, _| {})
+}
+
+/// As [`verify`], and shows every entry with its index. Of a whole export the root is compared at the end: what was
+/// shown counts only once this returns well.
+///
+/// # Errors
+/// As there.
+pub fn verify_each(
+    source: impl BufRead,
+    trusted: &VerifierKey,
+    mut visit: impl FnMut(u64, &Entry),
+) -> Result<Report, Failure> {
     let mut lines = Lines {
         source,
         line: 0,
         buffer: Vec::new(),
     };
     let mut entries = 0;
-    let outcome = verify_lines(&mut lines, trusted, &mut entries);
+    let outcome = verify_lines(&mut lines, trusted, &mut entries, &mut visit);
     outcome.map_err(|fault| Failure {
         line: lines.line,
         entries,
@@ -178,6 +191,7 @@ fn verify_lines(
     lines: &mut Lines<impl BufRead>,
     trusted: &VerifierKey,
     entries: &mut u64,
+    visit: &mut impl FnMut(u64, &Entry),
 ) -> Result<Report, Fault> {
     let header: HeaderLine = lines.next()?.ok_or(Fault::Empty)?;
     let checkpoint = check_header(&header, trusted)?;
@@ -194,6 +208,7 @@ fn verify_lines(
         let entry = check_entry(coverage, &line, &checkpoint)?;
         root.push(line.leaf);
         history.apply(index, &entry);
+        visit(index, &entry);
         next = index + 1;
         *entries += 1;
     }

@@ -125,6 +125,7 @@ fn a_replayed_request_that_was_denied_is_as_it_should_be() {
         flow: flow(1),
         agreement: Some(agreement()),
         request_sha256: digest(101),
+        asked: None,
         decision: decision(),
         recipient: recipient(),
     };

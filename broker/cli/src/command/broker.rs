@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use counterfoil_server::home::{Config, Home};
+use counterfoil_server::home::{Config, Home, built_in_packs};
 use counterfoil_server::operator::Operator;
 use counterfoil_server::serve::Service;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::stopped;
+use super::{partner, stopped};
 use crate::args::BrokerCommand;
 use crate::failure::Failure;
 use crate::ui::{Ui, table};
@@ -23,6 +23,8 @@ pub(crate) async fn run(home: &Path, command: BrokerCommand, ui: Ui) -> Result<(
         BrokerCommand::Serve => serve(home, ui).await,
         BrokerCommand::Invite { name, valid } => invite(home, &name, valid, ui).await,
         BrokerCommand::Partners => partners(home, ui).await,
+        BrokerCommand::AddOfficer { user } => partner::add_officer(home, &user, ui).await,
+        BrokerCommand::Partner(command) => partner::run(home, command, ui).await,
         BrokerCommand::Revoke { name, reason } => revoke(home, &name, &reason, ui).await,
         BrokerCommand::Export { out } => export(home, &out, ui).await,
     }
@@ -40,6 +42,8 @@ fn init(
         name,
         listen,
         address,
+        packs: built_in_packs(),
+        assessed_only: false,
     };
     let home = Home::create(path, config, OffsetDateTime::now_utc())?;
     let log_key = home.log_key()?.verifier().to_string();

@@ -10,7 +10,7 @@ use counterfoil_party::join::join;
 use counterfoil_party::partners;
 use counterfoil_party::transport::Broker;
 use counterfoil_policy::text::UserId;
-use counterfoil_server::home::{Config, Home as BrokerHome};
+use counterfoil_server::home::{Config, Home as BrokerHome, built_in_packs};
 use counterfoil_server::operator::Operator;
 use counterfoil_server::serve::Service;
 use time::OffsetDateTime;
@@ -39,6 +39,8 @@ impl RunningBroker {
             name: "demo.broker".into(),
             listen: address.clone(),
             address: address.clone(),
+            packs: built_in_packs(),
+            assessed_only: false,
         };
         let home = BrokerHome::create(path, config, OffsetDateTime::now_utc())?;
         let service = Service::start(home.clone()).await?;

@@ -1,5 +1,7 @@
 use counterfoil_policy::agreement::{FlowKind, IdentifierType};
-use counterfoil_policy::decision::{AgreementStatus, DenialCode, Facts, decide};
+use counterfoil_policy::decision::{
+    AgreementStatus, Assessments, DenialCode, Facts, Rules, decide,
+};
 use counterfoil_policy::request::{DeliveryKey, RequestBody, SignedRequest, VerifiedRequest};
 
 use super::*;
@@ -72,9 +74,10 @@ impl Scene {
                     caller: self.recipient.org(),
                     usage,
                     owner_limits,
+                    assessments: Assessments::default(),
                     now: self.owner.clock().now(),
                 };
-                decide(&facts, &request)
+                decide(Rules::built_in(), &facts, &request)
             },
         )
     }

@@ -339,9 +339,11 @@ fn judge_under(
             caller: &request.body().recipient,
             usage,
             owner_limits,
+            // Only the broker assesses.
+            assessments: policy::Assessments::default(),
             now: home.clock().now(),
         };
-        policy::decide(&facts, &request)
+        policy::decide(policy::Rules::built_in(), &facts, &request)
     })?;
     Ok(match decision {
         Decision::Granted(grant) => Ok(Accepted {

@@ -110,8 +110,12 @@ fn denial(decision: &Decision, entry: u64) -> Denial {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
-        message: decision.advice.to_string(),
-        would_pass: String::new(),
+        message: decision.message.to_string(),
+        would_pass: decision
+            .would_pass
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         entry,
     }
 }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{fetch, flow_id, request, submit, to_its_end};
 use crate::broker::Broker;
-use crate::refusal::{label, sentence};
+use crate::refusal::{label, sentence, would_pass};
 
 /// Flows.
 pub(crate) struct FlowsService(pub(crate) Arc<Broker>);
@@ -56,7 +56,10 @@ impl Flows for FlowsService {
             outcome: label("declined"),
             code: label(&request.code),
             field: Some(label(&request.field)).filter(|_| !request.field.is_empty()),
-            advice: sentence(&format!("{}; {}", request.message, request.would_pass)),
+            rule: None,
+            source: None,
+            message: sentence(&request.message),
+            would_pass: would_pass(&request.would_pass),
         };
         let event = FlowDeclined {
             flow,

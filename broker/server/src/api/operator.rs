@@ -7,8 +7,9 @@ use counterfoil_audit::entry::Digest;
 use counterfoil_proto::limits::CHUNK_BYTES;
 use counterfoil_proto::v1::operator_server::Operator;
 use counterfoil_proto::v1::{
-    ExportChunk, ExportRequest, InviteReply, InviteRequest, RevokePartnerReply,
-    RevokePartnerRequest,
+    AddOfficerRequest, ApproveAssessmentRequest, AssessmentsReply, AssessmentsRequest, ExportChunk,
+    ExportRequest, InviteReply, InviteRequest, ProposeAssessmentRequest, RecordedReply,
+    RevokePartnerReply, RevokePartnerRequest,
 };
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -22,8 +23,12 @@ use zeroize::Zeroizing;
 
 use super::{STREAM_CHUNKS, internal, org, refused, to_its_end};
 use crate::broker::Broker;
+use crate::decide::assessments;
 use crate::decide::partners::{self, Invitation};
 use crate::error::Error;
+use crate::log::Decided;
+use crate::refusal::Refusal;
+use crate::state::State;
 
 /// Operator.
 pub(crate) struct OperatorService(pub(crate) Arc<Broker>);
@@ -70,6 +75,63 @@ impl Operator for OperatorService {
         to_its_end(async move { revoke(&broker, request.into_inner()).await }).await
     }
 
+    async fn add_officer(
+        &self,
+        request: Request<AddOfficerRequest>,
+    ) -> Result<Response<RecordedReply>, Status> {
+        let r = operators(&self.0, request)?;
+        assess(&self.0, |state| {
+            assessments::add_officer(state, &r.user, &r.key)
+        })
+        .await
+    }
+
+    async fn propose_assessment(
+        &self,
+        request: Request<ProposeAssessmentRequest>,
+    ) -> Result<Response<RecordedReply>, Status> {
+        let r = operators(&self.0, request)?;
+        assess(&self.0, |state| {
+            assessments::propose(state, &r.assessment, &r.maker, &r.signature)
+        })
+        .await
+    }
+
+    async fn approve_assessment(
+        &self,
+        request: Request<ApproveAssessmentRequest>,
+    ) -> Result<Response<RecordedReply>, Status> {
+        let r = operators(&self.0, request)?;
+        let sha256 = counterfoil_proto::fixed("sha256", &r.sha256).map_err(super::wire)?;
+        assess(&self.0, |state| {
+            assessments::approve(state, &Digest::from_bytes(sha256), &r.checker, &r.signature)
+        })
+        .await
+    }
+
+    async fn assessments(
+        &self,
+        request: Request<AssessmentsRequest>,
+    ) -> Result<Response<AssessmentsReply>, Status> {
+        let name = operators(&self.0, request)?.org;
+        let json = |value: Option<serde_json::Result<Vec<u8>>>| {
+            value
+                .transpose()
+                .map(Option::unwrap_or_default)
+                .map_err(|e| internal(Error::Home(e.to_string())))
+        };
+        self.0.ledger.read(|state| {
+            let waiting = state.assessments.waiting(&name);
+            Ok(Response::new(AssessmentsReply {
+                in_force: json(state.assessments.of(&name).map(serde_json::to_vec))?,
+                proposed: json(waiting.map(|(_, p)| serde_json::to_vec(&p.assessment)))?,
+                proposed_sha256: waiting
+                    .map_or_else(Vec::new, |(sha256, _)| sha256.as_bytes().to_vec()),
+                proposed_by: waiting.map_or_else(String::new, |(_, p)| p.maker.clone()),
+            }))
+        })
+    }
+
     type ExportStream = ReceiverStream<Result<ExportChunk, Status>>;
 
     async fn export(
@@ -87,6 +149,30 @@ impl Operator for OperatorService {
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+/// Of the operator's own call, what it asks.
+fn operators<T>(broker: &Broker, request: Request<T>) -> Result<T, Status> {
+    broker.require_operator(&request)?;
+    Ok(request.into_inner())
+}
+
+async fn assess(
+    broker: &Broker,
+    decide: impl FnOnce(&State) -> Decided<assessments::Verdict>,
+) -> Result<Response<RecordedReply>, Status> {
+    let recorded = broker
+        .ledger
+        .commit(&broker.operator_actor(), |state, _| {
+            Ok::<_, Refusal>(decide(state))
+        })
+        .await
+        .map_err(refused)?;
+    let entry = recorded.index();
+    recorded
+        .into_value()
+        .map(|()| Response::new(RecordedReply { entry }))
+        .map_err(refused)
 }
 
 async fn revoke(

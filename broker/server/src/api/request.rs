@@ -41,7 +41,8 @@ async fn decide(
         .ledger
         .commit(&partner.actor(), |state, now| {
             let situation = |agreement: &Agreement| situation(broker, &partner.org, agreement);
-            let decided = flows::request(state, now, &partner.org, signed, situation);
+            let decided =
+                flows::request(state, now, &partner.org, signed, &broker.regime, situation);
             // Before the lock is let go, so that the next request counts this flow and a revocation that comes next
             // ends it.
             if let Ok(granted) = &decided.value {

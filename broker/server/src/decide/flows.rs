@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
+use counterfoil_audit::entry::{
+    Asked, Event, FlowDenied, FlowGranted, FlowKind, Recipient, Source,
+};
 use counterfoil_audit::entry::{Digest, FlowId, Integer, List, OrgName, Timestamp};
-use counterfoil_audit::entry::{Event, FlowDenied, FlowGranted, FlowKind, Recipient, Source};
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::decision::{
-    AgreementStatus, Decision, Denial, Facts, OwnerLimits, Usage, decide,
+    self as policy, AgreementStatus, Assessments, Decision, Denial, Facts, OwnerLimits, Usage,
+    decide,
 };
 use counterfoil_policy::moment::Timestamp as Moment;
-use counterfoil_policy::request::{SignedRequest, VerifiedRequest};
+use counterfoil_policy::request::{RequestBody, SignedRequest, VerifiedRequest};
+use counterfoil_policy::tag::DataClass;
 use counterfoil_policy::text::OrgName as PolicyOrg;
 use counterfoil_proto::delivery::SUITE;
 use sha2::{Digest as _, Sha256};
 
+use super::Regime;
 use super::agreements::{check_party, reference};
 use crate::log::Decided;
 use crate::refusal::{Refusal, label};
@@ -41,10 +46,11 @@ pub(crate) fn request(
     now: Timestamp,
     caller: &OrgName,
     signed: &SignedRequest,
+    regime: &Regime,
     situation: impl FnOnce(&Agreement) -> Situation,
 ) -> Decided<Result<Granted, Refusal>> {
     let record = find(state, caller, signed);
-    match judge(state, now, caller, signed, record, situation) {
+    match judge(state, now, caller, signed, regime, record, situation) {
         Ok(granted) => Decided {
             events: vec![granted.event.clone().into()],
             value: Ok(granted),
@@ -89,6 +95,7 @@ fn judge(
     now: Timestamp,
     caller: &OrgName,
     signed: &SignedRequest,
+    regime: &Regime,
     record: Option<&AgreementRecord>,
     situation: impl FnOnce(&Agreement) -> Situation,
 ) -> Result<Granted, Refusal> {
@@ -106,15 +113,8 @@ fn judge(
             "join under a valid name",
         )
     })?;
-    let facts = Facts {
-        status: status(state, record),
-        agreement,
-        caller: &policy_caller,
-        usage: usage(state, agreement, now, flow_id(signed)),
-        owner_limits: OwnerLimits::default(),
-        now,
-    };
-    match decide(&facts, &request) {
+    let facts = facts(state, regime, record, &policy_caller, now, flow_id(signed));
+    match decide(&regime.rules, &facts, &request) {
         Decision::Denied(denial) => return Err(from_policy(denial)),
         Decision::Granted(_) => {}
     }
@@ -126,6 +126,62 @@ fn judge(
         agreement: agreement.clone(),
         request,
     })
+}
+
+/// What the log knows at `now` that a request under this agreement is decided on.
+pub(crate) fn facts<'s>(
+    state: &'s State,
+    regime: &Regime,
+    record: &'s AgreementRecord,
+    caller: &'s PolicyOrg,
+    now: Moment,
+    flow: FlowId,
+) -> Facts<'s> {
+    let agreement = &*record.agreement;
+    let facts = Facts {
+        status: status(state, record),
+        agreement,
+        caller,
+        usage: usage(state, agreement, now, flow),
+        owner_limits: OwnerLimits::default(),
+        assessments: Assessments {
+            required: regime.assessed_only,
+            ..assessments(state, agreement)
+        },
+        now,
+    };
+    if !policy::leaves_china(&facts) {
+        return facts;
+    }
+    Facts {
+        usage: with_abroad(state, agreement, now, facts.usage),
+        ..facts
+    }
+}
+
+/// Whether a flow that was granted may go on, with the facts and the clock of now.
+pub(crate) fn may_continue(
+    state: &State,
+    regime: &Regime,
+    now: Timestamp,
+    grant: &FlowGranted,
+    request: &VerifiedRequest,
+) -> Result<(), Refusal> {
+    let ended = || {
+        Refusal::new(
+            "agreement_unknown",
+            "the agreement is not in the log",
+            "ask again under an agreement that stands",
+        )
+    };
+    let record = state
+        .agreements
+        .get(&grant.agreement.sha256)
+        .ok_or_else(ended)?;
+    let caller = &record.agreement.recipient().name;
+    let facts = facts(state, regime, record, caller, moment(now), grant.flow);
+    policy::may_continue(&regime.rules, &facts, request).map_err(from_policy)?;
+    check_parties(state, &record.agreement)
 }
 
 /// Both parties stand, with the keys that they signed with: an institution that was revoked and came back with other keys
@@ -189,8 +245,7 @@ fn usage(state: &State, agreement: &Agreement, now: Moment, flow: FlowId) -> Usa
     let flow_id_used = state.flow(flow).is_some();
     let since = agreement
         .period_at(now)
-        .and_then(|period| u64::try_from(period.start.unix_seconds()).ok())
-        .and_then(|seconds| Timestamp::from_unix_micros(seconds.saturating_mul(1_000_000)).ok());
+        .and_then(|period| entry_time(period.start));
     let Some(since) = since else {
         return Usage {
             flow_id_used,
@@ -212,6 +267,71 @@ fn usage(state: &State, agreement: &Agreement, now: Moment, flow: FlowId) -> Usa
             ..used
         },
     )
+}
+
+/// What the broker's officers found out about the parties.
+fn assessments<'s>(state: &'s State, agreement: &Agreement) -> Assessments<'s> {
+    Assessments {
+        owner: state.assessments.of(agreement.owner().name.as_str()),
+        recipient: state.assessments.of(agreement.recipient().name.as_str()),
+        required: false,
+    }
+}
+
+/// People whose data the owner let go abroad since 1 January (UTC), over all its agreements.
+fn with_abroad(state: &State, agreement: &Agreement, now: Moment, usage: Usage) -> Usage {
+    let year = ::time::OffsetDateTime::from_unix_timestamp(now.unix_seconds())
+        .ok()
+        .and_then(|now| now.replace_ordinal(1).ok())
+        .map(|first| Moment::start_of(first.date()));
+    let Some(since) = year.and_then(entry_time) else {
+        return usage;
+    };
+    let owner = agreement.owner().name.as_str();
+    let records = state.agreements.iter().filter(|(_, record)| {
+        let of_owner = record.agreement.owner().name.as_str() == owner;
+        of_owner && goes_abroad(state, &record.agreement, now)
+    });
+    records
+        .flat_map(|(digest, record)| {
+            let granted = state.flows.granted_since(*digest, since);
+            granted.map(|grant| (grant, sensitive(&record.agreement, grant)))
+        })
+        .fold(usage, |usage, (grant, sensitive)| {
+            let size = grant.set_size.value();
+            let sensitive = if sensitive { size } else { 0 };
+            Usage {
+                people_abroad_this_year: usage.people_abroad_this_year.saturating_add(size),
+                sensitive_abroad_this_year: usage
+                    .sensitive_abroad_this_year
+                    .saturating_add(sensitive),
+                ..usage
+            }
+        })
+}
+
+/// A tag of class C2 was asked for.
+fn sensitive(agreement: &Agreement, grant: &FlowGranted) -> bool {
+    let asked = grant.tags.as_slice();
+    let mut tags = agreement.tags().iter();
+    tags.any(|tag| {
+        tag.class() != DataClass::C1
+            && asked
+                .iter()
+                .any(|name| name.as_str() == tag.name().as_str())
+    })
+}
+
+fn goes_abroad(state: &State, agreement: &Agreement, now: Moment) -> bool {
+    policy::leaves_china(&Facts {
+        status: AgreementStatus::Active,
+        agreement,
+        caller: &agreement.recipient().name,
+        usage: Usage::default(),
+        owner_limits: OwnerLimits::default(),
+        assessments: assessments(state, agreement),
+        now,
+    })
 }
 
 fn granted(agreement: &Agreement, request: &VerifiedRequest) -> Result<FlowGranted, Refusal> {
@@ -254,13 +374,19 @@ fn denied(
     refusal: &Refusal,
 ) -> Event {
     let body = signed.unverified();
-    // Of a request whose signature may be anybody's, only lengths that were checked are recorded, and digests. As in a
-    // grant, the digest is of the body without its signature.
+    // Of a request whose signature may be anybody's only digests are recorded. As in a grant, the digest is of the body
+    // without its signature.
+    let verified = record.and_then(|record| {
+        signed
+            .verify(&record.agreement.recipient().signing_key)
+            .ok()
+    });
     let canonical = serde_json_canonicalizer::to_vec(body).unwrap_or_default();
     FlowDenied {
         flow: flow_id(signed),
         agreement: record.map(|record| reference(&record.agreement)),
         request_sha256: Digest::from_bytes(Sha256::digest(canonical).into()),
+        asked: verified.and_then(|request| asked(request.body())),
         decision: refusal.decision("denied"),
         recipient: Recipient {
             org: caller.clone(),
@@ -268,6 +394,21 @@ fn denied(
         },
     }
     .into()
+}
+
+/// What was asked, for deciding it again. `None` only for values that no entry can hold.
+fn asked(body: &RequestBody) -> Option<Asked> {
+    let tags = body.tags.iter().map(|tag| label(tag.as_str())).collect();
+    Some(Asked {
+        kind: FlowKind::Exchange,
+        purpose: label(body.purpose.as_str()),
+        segment: body.segment.as_ref().map(|s| label(s.as_str())),
+        identifier: label(body.identifier.as_str()),
+        tags: List::new(tags).ok()?,
+        set_size: Integer::new(body.set_size.into()).ok()?,
+        issued_at: entry_time(body.issued_at)?,
+        expires_at: entry_time(body.expires_at)?,
+    })
 }
 
 /// Names a delivery key: SHA-256 in hex.
@@ -279,9 +420,14 @@ fn flow_id(signed: &SignedRequest) -> FlowId {
     FlowId::from_bytes(*signed.unverified().flow.as_bytes())
 }
 
-fn moment(time: Timestamp) -> Moment {
+pub(crate) fn moment(time: Timestamp) -> Moment {
     let seconds = i64::try_from(time.unix_micros() / 1_000_000).unwrap_or(i64::MAX);
     Moment::from_unix_seconds(seconds).unwrap_or_else(|| Moment::start_of(::time::Date::MIN))
+}
+
+fn entry_time(moment: Moment) -> Option<Timestamp> {
+    let seconds = u64::try_from(moment.unix_seconds()).ok()?;
+    Timestamp::from_unix_micros(seconds.saturating_mul(1_000_000)).ok()
 }
 
 fn from_policy(denial: Denial) -> Refusal {
@@ -290,6 +436,7 @@ fn from_policy(denial: Denial) -> Refusal {
         field: denial.field,
         message: denial.message,
         would_pass: denial.would_pass,
+        rule: denial.rule.zip(denial.source),
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) async fn run(
                 return;
             }
             Err(NotRecorded::LogDown) => return,
+            Err(NotRecorded::Refused(refusal)) => Ending::Refused(refusal),
             Err(NotRecorded::EndedMeanwhile) => Ending::Failed(
                 "the flow, its agreement or a party of it was ended before the release; ask again under an agreement that stands".into(),
             ),
@@ -94,6 +95,7 @@ fn prepare(
     if running.ended().is_cancelled() {
         return Err(Ending::Over);
     }
+    broker.may_continue(running).map_err(Ending::Refused)?;
     let agreement = &*running.agreement;
     let asked = &running.request.body().tags;
     let tags: Vec<&Tag> = asked

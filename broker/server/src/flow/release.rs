@@ -47,6 +47,8 @@ pub(crate) struct Stored {
 pub(crate) enum NotRecorded {
     /// The flow, its agreement or a party of it was ended before the release. Nothing is stored any more.
     EndedMeanwhile,
+    /// A rule says no by now, such as of a certification that has lapsed. Nothing is stored any more.
+    Refused(Refusal),
     /// The entry may or may not be on disk; the broker ends.
     LogDown,
 }
@@ -71,13 +73,14 @@ impl Stored {
         Ok(Self { intent })
     }
 
-    /// Step 1. Refused if the flow, its agreement or a party has ended meanwhile.
+    /// Step 1. Refused if the flow, its agreement or a party has ended meanwhile, or a rule says no by now.
     pub(crate) async fn record(self, broker: &Broker) -> Result<Recorded<()>, NotRecorded> {
         let intent = self.intent;
         let flow = intent.flow;
+        let granted = broker.flows.get(flow);
         let recorded = broker
             .ledger
-            .commit(broker.actor(), |state, _| {
+            .commit(broker.actor(), |state, now| {
                 let running = state
                     .flow(flow)
                     .is_some_and(|flow| flow.stage == Stage::Running);
@@ -88,6 +91,10 @@ impl Stored {
                 if !(running && active && parties_stand(state, &intent)) {
                     return Err(NotRecorded::EndedMeanwhile);
                 }
+                let granted = granted.ok_or(NotRecorded::EndedMeanwhile)?;
+                broker
+                    .continues(state, now, &granted)
+                    .map_err(NotRecorded::Refused)?;
                 Ok(Decided {
                     events: vec![intent.into()],
                     value: (),
@@ -95,10 +102,7 @@ impl Stored {
             })
             .await;
         // It was not even queued, so no start will ever find it in the log.
-        if recorded
-            .as_ref()
-            .is_err_and(|e| *e == NotRecorded::EndedMeanwhile)
-        {
+        if recorded.as_ref().is_err_and(|e| *e != NotRecorded::LogDown) {
             broker.deliveries.discard(*flow.as_bytes());
         }
         recorded

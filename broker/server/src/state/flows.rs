@@ -115,7 +115,10 @@ impl Flows {
                     outcome: crate::refusal::label("aborted"),
                     code: e.stage.clone(),
                     field: None,
-                    advice: e.reason.clone(),
+                    rule: None,
+                    source: None,
+                    message: e.reason.clone(),
+                    would_pass: None,
                 };
                 self.close(e.flow, closed(decision, index, true))
             }

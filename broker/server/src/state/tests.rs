@@ -216,6 +216,7 @@ fn each_institution_sees_what_is_about_it_and_nothing_else() {
         flow: flow(1),
         agreement: Some(reference(&agreement())),
         request_sha256: Digest::from_bytes([0; 32]),
+        asked: None,
         decision: Refusal::new("replayed", "message", "advice").decision("denied"),
         recipient: granted(1).recipient,
     });

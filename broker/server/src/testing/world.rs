@@ -62,7 +62,14 @@ impl World {
                 owner_listens: true,
                 recipient_busy: false,
             };
-            flows::request(state, now(), &insurer().org(), &signed, ready)
+            flows::request(
+                state,
+                now(),
+                &insurer().org(),
+                &signed,
+                &self.broker.regime,
+                ready,
+            )
         });
         let granted = decided.value.map_err(|r| r.message).unwrap();
         let flow = granted.event.flow;
@@ -92,6 +99,8 @@ pub(crate) fn config() -> Config {
         name: "broker.test".into(),
         listen: "127.0.0.1:0".into(),
         address: "127.0.0.1:0".into(),
+        packs: crate::home::built_in_packs(),
+        assessed_only: false,
     }
 }
 

@@ -33,7 +33,7 @@ fn refused(decided: Decided<Verdict>, code: &str, field: &str) -> Refusal {
     assert!(
         entry
             .decision
-            .advice
+            .message
             .as_str()
             .starts_with(refusal.message.get(..20).unwrap())
     );

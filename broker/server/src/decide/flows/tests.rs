@@ -19,7 +19,14 @@ fn ask(
     signed: &SignedRequest,
     situation: Situation,
 ) -> Decided<Result<Granted, Refusal>> {
-    super::request(&story.state, now(), caller, signed, |_| situation)
+    super::request(
+        &story.state,
+        now(),
+        caller,
+        signed,
+        &testing::regime(),
+        |_| situation,
+    )
 }
 
 /// Asks as the insurer with everything ready.
@@ -199,7 +206,14 @@ fn the_clock_decides_by_the_brokers_time() {
     let story = Story::with(&agreement);
     let code_at = |time, flow| {
         let signed = request(&agreement, flow);
-        let decided = super::request(&story.state, time, &insurer().org(), &signed, |_| READY);
+        let decided = super::request(
+            &story.state,
+            time,
+            &insurer().org(),
+            &signed,
+            &testing::regime(),
+            |_| READY,
+        );
         decided
             .value
             .map_or_else(|refusal| refusal.code, |_| "granted")

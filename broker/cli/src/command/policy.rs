@@ -1,0 +1,274 @@
+//! `counterfoil policy ...`
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+
+use counterfoil_party::agreements;
+use counterfoil_policy::agreement::BuiltInPack;
+use counterfoil_policy::decision::{
+    Assessments, Explained, Explanation, Facts, OwnerLimits, PackSource, Rules, Usage, explain,
+    schema_text,
+};
+use counterfoil_policy::request::{DeliveryKey, RequestBody};
+use counterfoil_policy::text::{FlowId, UserId};
+use counterfoil_server::backtest::{self, Backtest, BacktestError, Setting};
+use counterfoil_server::home::{Home, read_pack};
+use serde_json::json;
+
+use super::{open, parse};
+use crate::args::{ExplainArgs, PolicyCommand};
+use crate::failure::Failure;
+use crate::ui::{Ui, table};
+
+pub(crate) fn run(home: &Path, command: PolicyCommand, ui: Ui) -> Result<(), Failure> {
+    match command {
+        PolicyCommand::Explain(args) => {
+            let explanation = match (&args.flow, &args.log) {
+                (Some(flow), Some(log)) => {
+                    let key = log_key(home, args.key.clone())?;
+                    let setting = setting(home, &[])?;
+                    backtest::explain_flow(read(log)?, &key, &setting, flow)?
+                }
+                _ => explain_request(home, &args)?,
+            };
+            ui.result(&explanation, || told(&explanation))
+        }
+        PolicyCommand::Backtest {
+            new,
+            log,
+            since,
+            key,
+        } => {
+            let setting = setting(home, &packs_of(&new)?)?;
+            let since = since.as_deref().map(start_of).transpose()?;
+            let key = log_key(home, key)?;
+            let outcome = backtest::run(read(&log)?, &key, &setting, since.as_deref())?;
+            ui.result(&outcome, || differences(&outcome))
+        }
+        PolicyCommand::Schema => ui.result(&json!({ "schema": schema_text() }), || {
+            schema_text().to_owned()
+        }),
+    }
+}
+
+impl From<BacktestError> for Failure {
+    fn from(error: BacktestError) -> Self {
+        let (code, exit) = match &error {
+            BacktestError::Unverified(_) | BacktestError::Inconsistent { .. } => ("unverified", 6),
+            BacktestError::Key(_) | BacktestError::NoSuchFlow(_) => ("input", 3),
+        };
+        Self::new(code, exit, error.to_string())
+    }
+}
+
+/// The rules of the broker whose directory this is; else the house rules with all packs. `new` packs replace those of
+/// their names, or are added.
+fn setting(home: &Path, new: &[PackSource]) -> Result<Setting, Failure> {
+    let broker = is_broker(home).then(|| Home::open(home)).transpose()?;
+    let config = broker.as_ref().map(Home::config);
+    let mut in_force = Vec::new();
+    let mut own = new.to_vec();
+    for name in config.map_or_else(counterfoil_server::home::built_in_packs, |c| {
+        c.packs.clone()
+    }) {
+        in_force.extend(name.parse::<BuiltInPack>().ok());
+        let file = home.join("packs").join(format!("{name}.cedar"));
+        if broker.is_some() && file.exists() && new.iter().all(|pack| pack.name != name) {
+            own.push(read_pack(&name, &file)?);
+        }
+    }
+    in_force.extend(
+        new.iter()
+            .filter_map(|pack| pack.name.parse::<BuiltInPack>().ok()),
+    );
+    let rules = Rules::load(&in_force, &own).map_err(Failure::input)?;
+    Ok(Setting::new(
+        rules,
+        config.is_some_and(|config| config.assessed_only),
+    ))
+}
+
+fn is_broker(home: &Path) -> bool {
+    home.join("broker.toml").exists()
+}
+
+/// The packs of a file, or of every `.cedar` file of a directory.
+fn packs_of(path: &Path) -> Result<Vec<PackSource>, Failure> {
+    let unreadable = |error: &std::io::Error| Failure::file("read", path, error);
+    let files = if path.is_dir() {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(path).map_err(|e| unreadable(&e))? {
+            let file = entry.map_err(|e| unreadable(&e))?.path();
+            if file
+                .extension()
+                .is_some_and(|extension| extension == "cedar")
+            {
+                files.push(file);
+            }
+        }
+        files.sort();
+        files
+    } else {
+        vec![path.to_owned()]
+    };
+    if files.is_empty() {
+        let message = format!(
+            "no rules are in `{}`: give a directory with files that end in .cedar",
+            path.display()
+        );
+        return Err(Failure::input(message));
+    }
+    let packs = files.iter().map(|file| {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        read_pack(&name, file).map_err(|e| Failure::new("file", 3, e.to_string()))
+    });
+    packs.collect()
+}
+
+fn log_key(home: &Path, given: Option<String>) -> Result<String, Failure> {
+    match given {
+        Some(key) => Ok(key),
+        None if is_broker(home) => Ok(Home::open(home)?.log_key()?.verifier().to_string()),
+        None => Ok(open(home)?.broker()?.log_key.clone()),
+    }
+}
+
+fn read(log: &Path) -> Result<BufReader<File>, Failure> {
+    File::open(log)
+        .map(BufReader::new)
+        .map_err(|e| Failure::file("read", log, &e))
+}
+
+/// A day as the entries of the log write its first moment.
+fn start_of(day: &str) -> Result<String, Failure> {
+    let last: counterfoil_policy::decision::LastDay = parse(day)?;
+    Ok(format!("{last}T00:00:00.000000Z"))
+}
+
+/// A request that nobody made, by what this party holds. The caps count as unused, and what the broker's officers know
+/// stays unknown: the broker may deny what passes here.
+fn explain_request(home: &Path, args: &ExplainArgs) -> Result<Explanation, Failure> {
+    let home = open(home)?;
+    let id = args.agreement.as_deref().unwrap_or_default();
+    let held = agreements::find(&home, &parse(id)?, 0)?.ok_or_else(|| {
+        Failure::input(format!(
+            "no agreement `{id}` is in force here: see `counterfoil agreement list`"
+        ))
+    })?;
+    let agreement = &held.agreement;
+    let now = home.clock().now();
+    let first = agreement
+        .identifiers()
+        .first()
+        .map(|rule| rule.identifier());
+    let tags = if args.tags.is_empty() {
+        agreement
+            .tags()
+            .iter()
+            .map(|tag| tag.name().clone())
+            .collect()
+    } else {
+        args.tags
+            .iter()
+            .map(|tag| parse(tag))
+            .collect::<Result<_, _>>()?
+    };
+    let user: UserId = parse("nobody")?;
+    let made_up = || Failure::new("unexpected", 1, "the request could not be made up");
+    let body = RequestBody {
+        format: 1,
+        flow: FlowId::from_bytes([0; 16]),
+        recipient: agreement.recipient().name.clone(),
+        agreement: agreement.id().clone(),
+        agreement_version: agreement.version(),
+        agreement_digest: agreement.digest(),
+        kind: counterfoil_policy::agreement::FlowKind::Exchange,
+        purpose: args
+            .purpose
+            .as_deref()
+            .map_or(Ok(agreement.purpose()), parse)?,
+        segment: args.segment.as_deref().map(parse).transpose()?,
+        identifier: match (&args.by, first) {
+            (Some(by), _) => parse(by)?,
+            (None, Some(first)) => first,
+            (None, None) => return Err(made_up()),
+        },
+        tags,
+        set_size: args.set_size,
+        delivery_suite: parse("none")?,
+        delivery_key: DeliveryKey::from_bytes(vec![0]).ok_or_else(made_up)?,
+        issued_at: now,
+        expires_at: now.saturating_add_seconds(60),
+        user,
+    };
+    let facts = Facts {
+        status: held.status,
+        agreement,
+        caller: &agreement.recipient().name,
+        usage: Usage::default(),
+        owner_limits: OwnerLimits::default(),
+        assessments: Assessments::default(),
+        now,
+    };
+    Ok(explain(Rules::built_in(), &facts, &body))
+}
+
+fn told(explanation: &Explanation) -> String {
+    let row = |explained: &Explained| {
+        let rule = &explained.rule;
+        let found = match (explained.broken, explained.satisfied, rule.permits) {
+            (true, _, _) => "BROKEN",
+            (_, true, true) => "permits",
+            (_, true, false) => "passes",
+            (_, false, true) => "no permit",
+            (_, false, false) => "DENIES",
+        };
+        let unverified = if rule.status == counterfoil_policy::decision::Verification::Unverified {
+            " (unverified)"
+        } else {
+            ""
+        };
+        vec![
+            found.to_owned(),
+            rule.pack.clone(),
+            rule.id.clone(),
+            format!("{}{unverified}", rule.source),
+            rule.says.clone(),
+        ]
+    };
+    let rows: Vec<_> = explanation.rules.iter().map(row).collect();
+    let end = match &explanation.denial {
+        None => format!(
+            "granted; obliges to: {}",
+            explanation.obligations.join("; ")
+        ),
+        Some(denial) => format!("{denial}"),
+    };
+    format!("{}\n{end}", table(&rows))
+}
+
+fn differences(outcome: &Backtest) -> String {
+    let rows: Vec<_> = outcome
+        .differences
+        .iter()
+        .map(|d| {
+            let would_pass = d.would_pass.clone().unwrap_or_default();
+            vec![
+                d.entry.to_string(),
+                d.time.clone(),
+                d.agreement.clone(),
+                d.recipient.clone(),
+                format!("{} -> {}", d.was, d.would_be),
+                would_pass,
+            ]
+        })
+        .collect();
+    format!(
+        "{}{} requests decided again, {} would differ, {} not recorded well enough to replay",
+        table(&rows),
+        outcome.replayed,
+        outcome.differences.len(),
+        outcome.not_replayed
+    )
+}
