@@ -148,10 +148,10 @@ pub struct Denial {
     pub would_pass: String,
     /// Id of the rule that forbids; absent where the agreement itself is not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
+    pub rule: Option<Box<str>>,
     /// The article that the rule rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source: Option<Box<str>>,
 }
 
 impl std::fmt::Display for Denial {
@@ -190,8 +190,8 @@ impl Denial {
             field: rule.field.clone(),
             message: format!("{} (rule `{}`, {})", rule.says, rule.id, rule.source),
             would_pass: rule.advice.clone(),
-            rule: Some(rule.id.clone()),
-            source: Some(rule.source.clone()),
+            rule: Some(rule.id.as_str().into()),
+            source: Some(rule.source.as_str().into()),
         }
     }
 

@@ -12,7 +12,7 @@ pub(crate) struct Failure {
     pub(crate) exit: u8,
     pub(crate) message: String,
     /// Field, what would pass, log entry: of a denial only.
-    details: Option<Value>,
+    details: Option<Box<Value>>,
     /// The command's result was printed and shows what is wrong.
     shown: bool,
 }
@@ -59,7 +59,8 @@ impl Failure {
     /// For `--json`.
     pub(crate) fn to_json(&self) -> Value {
         let mut error = json!({ "code": self.code, "message": self.message, "exit": self.exit });
-        if let (Some(object), Some(Value::Object(details))) = (error.as_object_mut(), &self.details)
+        if let (Some(object), Some(Value::Object(details))) =
+            (error.as_object_mut(), self.details.as_deref())
         {
             object.extend(details.clone());
         }
@@ -73,7 +74,7 @@ impl From<counterfoil_party::error::Error> for Failure {
             code: error.code().to_owned(),
             exit: error.exit_code(),
             message: error.to_string(),
-            details: error.denial().map(|denial| json!(denial)),
+            details: error.denial().map(|denial| Box::new(json!(denial))),
             shown: false,
         }
     }

@@ -291,8 +291,8 @@ fn words(explanation: &Explanation) -> String {
         |denial| {
             denial
                 .rule
-                .clone()
-                .unwrap_or_else(|| denial.code.to_string())
+                .as_deref()
+                .map_or_else(|| denial.code.to_string(), str::to_owned)
         },
     )
 }

@@ -19,7 +19,7 @@ pub(crate) struct Refusal {
     /// What would pass.
     pub(crate) would_pass: String,
     /// The rule that forbids and its source, if one does and not the agreement itself.
-    pub(crate) rule: Option<(String, String)>,
+    pub(crate) rule: Option<Box<(Box<str>, Box<str>)>>,
 }
 
 impl Refusal {
@@ -44,8 +44,8 @@ impl Refusal {
             outcome: label(outcome),
             code: label(self.code),
             field: Some(label(&self.field)).filter(|_| !self.field.is_empty()),
-            rule: self.rule.as_ref().map(|(rule, _)| label(rule)),
-            source: self.rule.as_ref().map(|(_, source)| label(source)),
+            rule: self.rule.as_deref().map(|(rule, _)| label(rule)),
+            source: self.rule.as_deref().map(|(_, source)| label(source)),
             message: sentence(&self.message),
             would_pass: would_pass(&self.would_pass),
         }

@@ -436,7 +436,7 @@ fn from_policy(denial: Denial) -> Refusal {
         field: denial.field,
         message: denial.message,
         would_pass: denial.would_pass,
-        rule: denial.rule.zip(denial.source),
+        rule: denial.rule.zip(denial.source).map(Box::new),
     }
 }
 
