@@ -167,7 +167,7 @@ pub(crate) fn joined(name: &str) -> PartnerJoined {
     }
 }
 
-/// Every kind of event once, in an order that holds together.
+/// Every kind of event but [`assessments`] once, in an order that holds together.
 pub(crate) fn story() -> Vec<Event> {
     let signature = || Document::new(json!({"maker": "u-1", "checker": "u-2"})).unwrap();
     let reason = || Sentence::new("contract ended").unwrap();
@@ -262,6 +262,12 @@ pub(crate) fn story() -> Vec<Event> {
             reason: reason(),
         }
         .into(),
+    ]
+}
+
+/// Two officers assess an institution; beside the [`story`], whose length the tests of trees and proofs count on.
+pub(crate) fn assessments() -> Vec<Event> {
+    vec![
         OfficerAdded {
             user: label("o-1"),
             key: label("ed25519:k"),

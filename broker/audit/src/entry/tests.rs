@@ -56,9 +56,18 @@ fn written_form_is_fixed() {
 }
 
 #[test]
-fn the_story_has_every_event_type() {
-    let names: std::collections::BTreeSet<_> = story().iter().map(Event::type_name).collect();
-    assert_eq!(names.len(), 16);
+fn the_samples_have_every_event_type() {
+    let told = [story(), assessments()].concat();
+    let names: std::collections::BTreeSet<_> = told.iter().map(Event::type_name).collect();
+    assert_eq!(names.len(), 20);
+}
+
+#[test]
+fn what_officers_do_reads_back() {
+    for event in assessments() {
+        let entry = entry_at(1, event);
+        assert_eq!(entry.encode().unwrap().parse().unwrap(), entry);
+    }
 }
 
 #[test]
