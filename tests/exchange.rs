@@ -1,11 +1,16 @@
 //! An exchange between three processes, from files to files.
 
+use counterfoil_tests::ask::event_of;
 use counterfoil_tests::data::{phones, write_customers, write_policies};
 use counterfoil_tests::{World, run};
 
 /// 300 customers, 200 insured, 120 of them the same people.
 fn world() -> World {
-    let mut world = World::agreed();
+    world_with(|text| text)
+}
+
+fn world_with(change: impl FnOnce(String) -> String) -> World {
+    let mut world = World::agreed_with(change);
     let all = phones(1, 380);
     write_customers(&world.path("customers.csv"), &all[..300]);
     write_policies(&world.path("policies.csv"), &all[180..]);
@@ -53,4 +58,22 @@ fn a_segment_is_evaluated_at_the_owner() {
         table.lines().skip(1).all(|row| row.ends_with(",rent")),
         "{table}"
     );
+}
+
+#[test]
+fn vole_delivers_what_dh_does_and_the_log_names_what_ran() {
+    for (agreed, ran) in [("vole", "vole"), ("auto", "dh")] {
+        let line = |protocol: &str| format!("protocol = \"{protocol}\"");
+        let world = world_with(|text| text.replace(&line("dh"), &line(agreed)));
+        let done = world.exchange(&["--json"]).json();
+        assert_eq!(done["delivered"], 120, "{agreed}");
+        let granted = world
+            .entries()
+            .iter()
+            .map(|entry| event_of(entry).clone())
+            .find(|event| event["type"] == "flow.granted")
+            .unwrap();
+        assert_eq!(granted["protocol"], ran);
+        run(&world.home("insurer"), ["audit", "verify"]).ok();
+    }
 }

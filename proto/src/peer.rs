@@ -17,6 +17,8 @@ pub enum PeerMessage {
     Blinded(Vec<u8>),
     /// The answer to a chunk, in the same order.
     Evaluated(Vec<u8>),
+    /// A piece of what the `vole` protocol sends.
+    Piece(Vec<u8>),
     /// The sender stops, and says why.
     Abort(PeerAbort),
 }
@@ -36,6 +38,7 @@ const HELLO: u8 = 1;
 const BLINDED: u8 = 2;
 const EVALUATED: u8 = 3;
 const ABORT: u8 = 4;
+const PIECE: u8 = 5;
 
 impl PeerMessage {
     /// Bytes for one Noise message. The psi crate's chunk bound keeps them under the channel's.
@@ -53,6 +56,7 @@ impl PeerMessage {
             ),
             Self::Blinded(points) => (BLINDED, points.clone()),
             Self::Evaluated(points) => (EVALUATED, points.clone()),
+            Self::Piece(piece) => (PIECE, piece.clone()),
             Self::Abort(abort) => (ABORT, abort.encode_to_vec()),
         };
         let mut out = Vec::with_capacity(1 + body.len());
@@ -81,6 +85,7 @@ impl PeerMessage {
             }
             BLINDED => Ok(Self::Blinded(body.to_vec())),
             EVALUATED => Ok(Self::Evaluated(body.to_vec())),
+            PIECE => Ok(Self::Piece(body.to_vec())),
             ABORT => Ok(Self::Abort(
                 PeerAbort::decode(body).map_err(|_| malformed("not an abort"))?,
             )),
@@ -111,6 +116,7 @@ mod tests {
             }),
             PeerMessage::Blinded(vec![1; 64]),
             PeerMessage::Evaluated(vec![]),
+            PeerMessage::Piece(vec![2; 48]),
             PeerMessage::Abort(PeerAbort {
                 code: "cap".into(),
                 message: "over it".into(),

@@ -243,7 +243,7 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
         ),
         ("[\"exchange\"]", "[\"measure\"]", "flows[0]", "exchange"),
         ("[\"exchange\"]", "[]", "flows", "1 to 1"),
-        ("\"dh\"", "\"vole\"", "protocol", "dh"),
+        ("\"dh\"", "\"ecdh\"", "protocol", "vole"),
         ("\nk = 10", "\nk = 1", "k", "from 2"),
         (
             "minimum_match = 50",
@@ -384,7 +384,7 @@ fn lines_are_those_of_the_text() {
 fn several_faults_are_reported_at_once() {
     let text = sample_text()
         .replace("k = 10 ", "k = 1 ")
-        .replace("\"dh\"", "\"vole\"")
+        .replace("\"dh\"", "\"ecdh\"")
         .replace("class = \"C2\"", "class = \"C3\"")
         .replace("deletion_days", "deletion_dayz");
     let findings = Agreement::parse(&text).unwrap_err();
@@ -555,4 +555,18 @@ fn an_unknown_pack_is_refused_with_its_line() {
 fn the_order_of_what_was_told_does_not_count() {
     let agreement = changed("\"name\", \"contact\"", "\"contact\", \"name\"").unwrap();
     assert_eq!(agreement.digest(), sample().digest());
+}
+
+#[test]
+fn auto_is_decided_by_the_request() {
+    for (agreed, identifiers, expected) in [
+        ("dh", 1_000_000, "dh"),
+        ("vole", 1, "vole"),
+        ("auto", 1, "dh"),
+        ("auto", 4_095, "dh"),
+        ("auto", 4_096, "vole"),
+    ] {
+        let agreed: Protocol = agreed.parse().unwrap();
+        assert_eq!(agreed.for_request(identifiers).as_str(), expected);
+    }
 }

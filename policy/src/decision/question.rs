@@ -238,7 +238,11 @@ fn asked(facts: &Facts<'_>, request: &RequestBody, tags: &[TagFacts]) -> Asked {
         purpose: request.purpose.to_string(),
         legal_basis: agreement.legal_basis().to_string(),
         identifier: request.identifier.to_string(),
-        protocol: agreement.protocol().to_string(),
+        // What will run, which is what the log will name.
+        protocol: agreement
+            .protocol()
+            .for_request(request.set_size)
+            .to_string(),
         segment: request.segment.is_some(),
         set_size: request.set_size.into(),
         k: agreement.k(),

@@ -3,6 +3,7 @@
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::keys::NoisePublicKey;
 use counterfoil_policy::request::VerifiedRequest;
+use counterfoil_psi::{Protocol, UnknownProtocol};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::audit;
@@ -45,6 +46,18 @@ pub(crate) fn binding(agreement: &Agreement, request: &VerifiedRequest) -> Bindi
         bucket: BUCKET,
         attempt: ATTEMPT,
     }
+}
+
+/// What makes the tokens of this request.
+///
+/// # Errors
+/// None in practice: the policy crate's protocols are the psi crate's.
+pub(crate) fn protocol(agreement: &Agreement, request: &VerifiedRequest) -> Result<Protocol> {
+    let chosen = agreement.protocol().for_request(request.body().set_size);
+    chosen
+        .as_str()
+        .parse()
+        .map_err(|error: UnknownProtocol| Error::Unexpected(error.to_string()))
 }
 
 /// The latest checkpoint of the log that this home has verified, as the note to show the peer.

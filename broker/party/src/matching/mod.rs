@@ -1,13 +1,14 @@
-//! Two agents turn their identifiers into tokens: `counterfoil_psi::dh` over the Noise channel.
+//! Two agents turn their identifiers into tokens: `counterfoil_psi`'s protocols over the Noise channel.
 //!
 //! For [`crate::owner`] and [`crate::recipient`], which bring a [`Pipe`] (the broker's relay, or two channels in memory)
 //! and take [`Matched`] away. In order: [`meet`] shakes hands, greets and checks the peer's set size; the caller
-//! compares [`Met::peer_checkpoint`] with its own log, and may [`Met::abort`]; [`Met::run`] exchanges the points.
+//! compares [`Met::peer_checkpoint`] with its own log, and may [`Met::abort`]; [`Met::run`] runs the protocol.
 //!
 //! The peer is the threat here: everything it sends is bounded in length (one Noise message), in number (its
-//! announced set size, which is checked against what the agreement and the request allow) and in time
-//! ([`Patience`]). At most [`POINTS_WINDOW`](counterfoil_proto::limits::POINTS_WINDOW) own chunks are unanswered, and the peer's are answered one after the other,
-//! so that memory does not grow with what the peer sends. Every failure says whose fault it was, and the peer is
+//! protocol's messages, of which its announced set size decides how many; the size is checked against what the agreement
+//! and the request allow) and in time
+//! ([`Patience`]). At most [`POINTS_WINDOW`](counterfoil_proto::limits::POINTS_WINDOW) own messages are under way, and the
+//! peer's are taken one after the other, so that memory does not grow with what the peer sends. Every failure says whose fault it was, and the peer is
 //! told.
 
 mod error;
@@ -18,7 +19,7 @@ mod run;
 mod tests;
 
 use counterfoil_proto::peer::{Hello, PeerMessage};
-use counterfoil_psi::{Role, SessionId, SessionInputs, SessionNonce, Token};
+use counterfoil_psi::{Protocol, Role, SessionId, SessionInputs, SessionNonce, Token};
 
 use crate::noise::{Binding, Channel, Initiator, Responder, Statics};
 
@@ -35,6 +36,8 @@ pub struct Opening<'a> {
     pub statics: Statics<'a>,
     /// What the channel is for.
     pub binding: Binding,
+    /// What makes the tokens. Both sides take it from the agreement and the request.
+    pub protocol: Protocol,
     /// Own identifiers; at least 1.
     pub set_size: u64,
     /// The latest checkpoint of the log that this side has verified.
@@ -71,16 +74,16 @@ impl PeerSize {
     }
 }
 
-/// How far a matching is, in points.
+/// How far a matching is, in identifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct MatchProgress {
     /// Own identifiers that have their token.
     pub own: u64,
     /// Own identifiers in all.
     pub own_total: u64,
-    /// The peer's points that were answered.
+    /// The peer's identifiers that were answered.
     pub peer: u64,
-    /// The peer's points in all.
+    /// The peer's identifiers in all.
     pub peer_total: u64,
 }
 
@@ -88,9 +91,20 @@ pub struct MatchProgress {
 pub struct Met {
     link: Link,
     session: SessionId,
+    begin: Begin,
     own_set_size: u64,
     peer: Hello,
 }
+
+/// How this side begins the protocol.
+#[derive(Clone, Copy)]
+struct Begin {
+    protocol: Protocol,
+    role: Role,
+}
+
+// POINTS_WINDOW is what the relay's room is made for, and what the protocols keep to.
+const _: () = assert!(counterfoil_psi::WINDOW == counterfoil_proto::limits::POINTS_WINDOW);
 
 /// What a matching gives.
 #[derive(Debug)]
@@ -118,6 +132,10 @@ pub async fn meet(opening: Opening<'_>, mut pipe: Pipe) -> Result<Met, MatchErro
         Ok((session, peer)) => Ok(Met {
             link,
             session,
+            begin: Begin {
+                protocol: opening.protocol,
+                role: opening.role,
+            },
             own_set_size: opening.set_size,
             peer,
         }),

@@ -1,22 +1,23 @@
-//! The exchange of points.
+//! The exchange of what tokens are made of.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use counterfoil_proto::limits::POINTS_WINDOW;
 use counterfoil_proto::peer::PeerMessage;
-use counterfoil_psi::dh::{self, CHUNK_POINTS, Evaluate, Query};
-use counterfoil_psi::{IdentifierSet, SessionId, Token};
+use counterfoil_psi::dh::{CHUNK_POINTS, Progress};
+use counterfoil_psi::{
+    ExchangeError, IdentifierSet, Message, Protocol, SessionId, Token, TokenExchange,
+};
 use tokio::time::Instant;
 
 use super::link::{Link, Patience, before};
-use super::{MatchError, MatchProgress, Matched, Met, Phase, leave};
+use super::{Begin, MatchError, MatchProgress, Matched, Met, Phase, leave};
 
-/// Called whenever a chunk is done.
+/// Called whenever a message was taken.
 pub(crate) type OnProgress<'a> = &'a (dyn Fn(MatchProgress) + Send + Sync);
 
 impl Met {
-    /// Exchanges the points and gives the token of each item of `items`, in its order.
+    /// Runs the protocol that was agreed and gives the token of each item of `items`, in its order.
     ///
     /// # Errors
     /// [`MatchError`]; the peer has then been told why, if it is still there.
@@ -28,18 +29,20 @@ impl Met {
         let Self {
             mut link,
             session,
+            begin,
             own_set_size,
             peer,
         } = self;
-        let allowed = allowed(link.patience, own_set_size, peer.set_size);
+        let allowed = allowed(link.patience, begin.protocol, own_set_size, peer.set_size);
         let work = async {
             if items.len() as u64 != own_set_size {
                 return Err(MatchError::Internal(
                     "the set has another size than was announced".to_owned(),
                 ));
             }
-            let state = begin(session, items, peer.set_size).await?;
-            exchange(&mut link, state, progress).await
+            let sizes = [own_set_size, peer.set_size];
+            let side = start(session, begin, items, peer.set_size).await?;
+            exchange(&mut link, side, sizes, progress).await
         };
         match before(Instant::now() + allowed, allowed, work).await {
             Ok(tokens) => Ok(Matched {
@@ -53,130 +56,108 @@ impl Met {
 }
 
 /// The whole time for sets of these sizes.
-fn allowed(patience: Patience, own: u64, peer: u64) -> Duration {
+fn allowed(patience: Patience, protocol: Protocol, own: u64, peer: u64) -> Duration {
+    // Beside a chunk for 2,000 items, which `vole` needs fewer of: what it sends whatever the sizes, 2 MB.
+    let besides = match protocol {
+        Protocol::Dh => 1,
+        Protocol::Vole => 64,
+    };
     let chunks = (own.saturating_add(peer))
         .div_ceil(CHUNK_POINTS as u64)
-        .saturating_add(1);
+        .saturating_add(besides);
     let chunks = u32::try_from(chunks).unwrap_or(u32::MAX);
     patience
         .message
         .saturating_add(patience.chunk.saturating_mul(chunks))
 }
 
-/// Both halves of this side, and how many own chunks are unanswered.
-struct State {
-    query: Query,
-    evaluate: Evaluate,
-    unanswered: usize,
-    all_sent: bool,
-}
-
-impl State {
-    fn progress(&self) -> MatchProgress {
-        let (own, peer) = (self.query.progress(), self.evaluate.progress());
-        MatchProgress {
-            own: own.done as u64,
-            own_total: own.total as u64,
-            peer: peer.done as u64,
-            peer_total: peer.total as u64,
-        }
-    }
-
-    fn complete(&self) -> bool {
-        let (own, peer) = (self.query.progress(), self.evaluate.progress());
-        own.done == own.total && peer.done == peer.total
-    }
-
-    fn may_send(&self) -> bool {
-        !self.all_sent && self.unanswered < POINTS_WINDOW
-    }
-}
-
-async fn begin(
+async fn start(
     session: SessionId,
+    begin: Begin,
     items: Arc<IdentifierSet>,
     peer_items: u64,
-) -> Result<State, MatchError> {
-    // A size that does not fit is over the session's bound too, which `dh::begin` blames the peer for.
+) -> Result<TokenExchange, MatchError> {
+    // A size that does not fit is over the session's bound too, which the peer is blamed for.
     let peer_items = u32::try_from(peer_items).unwrap_or(u32::MAX);
-    let (query, evaluate) =
-        off_thread(move || dh::begin(session, items, peer_items, &mut rand::rng())).await??;
-    Ok(State {
-        query,
-        evaluate,
-        unanswered: 0,
-        all_sent: false,
+    let Begin { protocol, role } = begin;
+    off_thread(move || {
+        let rng = &mut rand::rng();
+        Ok(TokenExchange::begin(
+            protocol, session, role, items, peer_items, rng,
+        )?)
     })
+    .await?
 }
 
-/// Own chunks go out as long as the window is open; then one message of the peer is taken. The relay holds two
-/// windows in each direction, so that a send blocks only on a peer that does not read.
+/// Sends whatever may be sent; then takes one message of the peer. The relay holds two windows in each direction,
+/// so that a send blocks only on a peer that does not read.
 async fn exchange(
     link: &mut Link,
-    mut state: State,
+    mut side: TokenExchange,
+    sizes: [u64; 2],
     progress: OnProgress<'_>,
 ) -> Result<Vec<Token>, MatchError> {
-    progress(state.progress());
-    while !state.complete() {
-        while state.may_send() {
-            state = send_chunk(link, state).await?;
+    progress(items_done(&side, sizes));
+    loop {
+        side = send_all(link, side).await?;
+        if side.is_complete() {
+            break;
         }
         let message = link.receive(Phase::Points).await?;
-        state = take(link, state, message).await?;
-        progress(state.progress());
+        side = take(side, message).await?;
+        progress(items_done(&side, sizes));
     }
-    let State {
-        query, evaluate, ..
-    } = state;
-    Ok(off_thread(move || query.finish(evaluate.finish()?)).await??)
+    off_thread(move || Ok(side.finish()?)).await?
 }
 
-async fn send_chunk(link: &mut Link, mut state: State) -> Result<State, MatchError> {
-    let (mut state, chunk) = off_thread(move || {
-        let chunk = state.query.next_chunk();
-        (state, chunk)
-    })
-    .await?;
-    match chunk? {
-        Some(points) => {
-            link.send(&PeerMessage::Blinded(points), Phase::Points)
-                .await?;
-            state.unanswered += 1;
-        }
-        None => state.all_sent = true,
+async fn send_all(link: &mut Link, mut side: TokenExchange) -> Result<TokenExchange, MatchError> {
+    loop {
+        let (back, message) = off_thread(move || {
+            let message = side.next_message();
+            (side, message)
+        })
+        .await?;
+        side = back;
+        let Some(message) = message? else {
+            return Ok(side);
+        };
+        let message = match message {
+            Message::Blinded(points) => PeerMessage::Blinded(points),
+            Message::Evaluated(points) => PeerMessage::Evaluated(points),
+            Message::Piece(piece) => PeerMessage::Piece(piece),
+        };
+        link.send(&message, Phase::Points).await?;
     }
-    Ok(state)
 }
 
-async fn take(
-    link: &mut Link,
-    mut state: State,
-    message: PeerMessage,
-) -> Result<State, MatchError> {
-    match message {
-        PeerMessage::Blinded(points) => {
-            let (state, reply) = off_thread(move || {
-                let reply = state.evaluate.reply(&points);
-                (state, reply)
-            })
-            .await?;
-            link.send(&PeerMessage::Evaluated(reply?), Phase::Points)
-                .await?;
-            Ok(state)
-        }
-        PeerMessage::Evaluated(points) => {
-            let (mut state, taken) = off_thread(move || {
-                let taken = state.query.accept_reply(&points);
-                (state, taken)
-            })
-            .await?;
-            taken?;
-            state.unanswered = state.unanswered.saturating_sub(1);
-            Ok(state)
-        }
+async fn take(mut side: TokenExchange, message: PeerMessage) -> Result<TokenExchange, MatchError> {
+    let message = match message {
+        PeerMessage::Blinded(points) => Message::Blinded(points),
+        PeerMessage::Evaluated(points) => Message::Evaluated(points),
+        PeerMessage::Piece(piece) => Message::Piece(piece),
         PeerMessage::Hello(_) | PeerMessage::Abort(_) => {
-            Err(MatchError::Misbehaved("it greets a second time".to_owned()))
+            return Err(MatchError::Misbehaved("it greets a second time".to_owned()));
         }
+    };
+    off_thread(move || {
+        side.receive(message)?;
+        Ok(side)
+    })
+    .await?
+}
+
+/// Progress in identifiers, of which the protocol's own parts are equal shares.
+fn items_done(side: &TokenExchange, [own_total, peer_total]: [u64; 2]) -> MatchProgress {
+    let share = |items: u64, Progress { done, total }: Progress| {
+        let items_done = u128::from(items) * done as u128 / (total.max(1) as u128);
+        u64::try_from(items_done).unwrap_or(items)
+    };
+    let progress = side.progress();
+    MatchProgress {
+        own: share(own_total, progress.own),
+        own_total,
+        peer: share(peer_total, progress.peer),
+        peer_total,
     }
 }
 
@@ -189,11 +170,10 @@ async fn off_thread<T: Send + 'static>(
         .map_err(|_| MatchError::Internal("a worker thread failed".to_owned()))
 }
 
-impl From<dh::Error> for MatchError {
-    fn from(error: dh::Error) -> Self {
-        match error {
-            dh::Error::Peer(fault) => Self::Misbehaved(fault.to_string()),
-            dh::Error::Misuse(misuse) => Self::Internal(misuse.to_string()),
-        }
+impl From<ExchangeError> for MatchError {
+    fn from(error: ExchangeError) -> Self {
+        error
+            .peer_fault()
+            .map_or_else(|| Self::Internal(error.to_string()), Self::Misbehaved)
     }
 }

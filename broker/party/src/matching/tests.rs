@@ -81,6 +81,7 @@ impl Keys {
                 peer: &self.peer,
             },
             binding: BINDING,
+            protocol: Protocol::Dh,
             set_size,
             checkpoint: Some("a checkpoint"),
             peer,
@@ -95,9 +96,22 @@ async fn side(
     peer: PeerSize,
     pipe: Pipe,
 ) -> Result<Matched, MatchError> {
+    side_with(Protocol::Dh, role, items, peer, pipe).await
+}
+
+async fn side_with(
+    protocol: Protocol,
+    role: Role,
+    items: Arc<IdentifierSet>,
+    peer: PeerSize,
+    pipe: Pipe,
+) -> Result<Matched, MatchError> {
     let keys = keys(role);
-    let met = meet(keys.opening(role, items.len() as u64, peer), pipe).await?;
-    met.run(items, &|_| ()).await
+    let opening = Opening {
+        protocol,
+        ..keys.opening(role, items.len() as u64, peer)
+    };
+    meet(opening, pipe).await?.run(items, &|_| ()).await
 }
 
 #[tokio::test]
@@ -156,6 +170,81 @@ async fn two_agents_agree_on_the_tokens_of_common_items_only() {
         }
     }
     assert_eq!(common, 1_300);
+}
+
+#[tokio::test]
+async fn vole_finds_what_is_common_whatever_the_sizes() {
+    // The last pair sends stores of 33 and of 1 pieces against each other.
+    for (owner_items, recipient_items, common) in [
+        (0..1, 0..1, 1),
+        (0..500, 400..3_000, 100),
+        (0..100_000, 7..12, 5),
+    ] {
+        let (owner_set, recipient_set) = (set(owner_items), set(recipient_items));
+        let (recipient_pipe, owner_pipe) = pipes();
+        let (owner_size, recipient_size) = (owner_set.len() as u64, recipient_set.len() as u64);
+        let owner = tokio::spawn(side_with(
+            Protocol::Vole,
+            Role::Owner,
+            owner_set,
+            PeerSize::Exactly(recipient_size),
+            owner_pipe,
+        ));
+        let last = Mutex::new(None);
+        let on_progress = |progress: MatchProgress| *last.lock().unwrap() = Some(progress);
+        let keys = keys(Role::Recipient);
+        let opening = Opening {
+            protocol: Protocol::Vole,
+            ..keys.opening(Role::Recipient, recipient_size, PeerSize::AtMost(1 << 20))
+        };
+        let met = meet(opening, recipient_pipe).await.unwrap();
+        let recipient = met.run(recipient_set, &on_progress).await.unwrap();
+        let owner = owner.await.unwrap().unwrap();
+        let total = MatchProgress {
+            own: recipient_size,
+            own_total: recipient_size,
+            peer: owner_size,
+            peer_total: owner_size,
+        };
+        assert_eq!(*last.lock().unwrap(), Some(total));
+        let ids: std::collections::BTreeSet<_> = owner.tokens.iter().map(Token::match_id).collect();
+        let found = recipient
+            .tokens
+            .iter()
+            .filter(|t| ids.contains(&t.match_id()));
+        assert_eq!(found.count(), common);
+    }
+}
+
+/// Both sides take the protocol from the agreement; if one does not, nobody gets tokens.
+#[tokio::test]
+async fn agents_that_run_different_protocols_part() {
+    let (recipient_pipe, owner_pipe) = pipes();
+    let owner = tokio::spawn(side(
+        Role::Owner,
+        set(0..3),
+        PeerSize::AtMost(3),
+        owner_pipe,
+    ));
+    let peer = PeerSize::AtMost(3);
+    let recipient = side_with(
+        Protocol::Vole,
+        Role::Recipient,
+        set(0..3),
+        peer,
+        recipient_pipe,
+    )
+    .await;
+    let owner = owner.await.unwrap();
+    for result in [owner, recipient] {
+        assert!(
+            matches!(
+                result,
+                Err(MatchError::Misbehaved(_) | MatchError::Aborted { .. })
+            ),
+            "{result:?}"
+        );
+    }
 }
 
 #[tokio::test]

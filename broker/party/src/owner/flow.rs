@@ -254,6 +254,7 @@ impl OwnerFlow {
             role: Role::Owner,
             statics: keys.statics(),
             binding: session::binding(&accepted.agreement, accepted.grant.request()),
+            protocol: session::protocol(&accepted.agreement, accepted.grant.request())?,
             set_size: prepared.set.len() as u64,
             checkpoint: checkpoint.as_deref(),
             // What was charged to the caps, to the identifier.

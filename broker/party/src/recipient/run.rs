@@ -295,6 +295,7 @@ impl Flow<'_> {
             role: Role::Recipient,
             statics: keys.statics(),
             binding: session::binding(self.agreement, &request),
+            protocol: session::protocol(self.agreement, &request)?,
             set_size: own.set.len() as u64,
             checkpoint: checkpoint.as_deref(),
             peer: PeerSize::AtMost(ROWS_MAX),

@@ -353,7 +353,7 @@ fn granted(agreement: &Agreement, request: &VerifiedRequest) -> Result<FlowGrant
         segment: body.segment.as_ref().map(|s| label(s.as_str())),
         identifier: label(body.identifier.as_str()),
         tags: List::new(tags).map_err(value)?,
-        protocol: label(agreement.protocol().as_str()),
+        protocol: label(agreement.protocol().for_request(body.set_size).as_str()),
         request_sha256: Digest::from_bytes(*request.digest().as_bytes()),
         source: Source {
             org: OrgName::new(agreement.owner().name.as_str()).map_err(value)?,
