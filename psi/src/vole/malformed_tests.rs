@@ -222,3 +222,17 @@ fn another_store_only_costs_the_peer_its_own_tokens() {
         "one place is read by few of ten items"
     );
 }
+
+/// A peer that sends back what it receives: every hash names whose key it is, so what a side sent
+/// as key holder is no message of its peer's.
+#[test]
+fn a_mirror_is_refused_at_the_first_check() {
+    let items = set(0..10);
+    let [mut owner, _] = begin([&items, &items], 12);
+    let mut result = Ok(());
+    while result.is_ok() && !owner.is_complete() {
+        let piece = owner.next_piece().unwrap().unwrap();
+        result = owner.receive(&piece);
+    }
+    assert_eq!(result, Err(PeerFault::ExtensionCheck.into()));
+}
