@@ -230,7 +230,12 @@ impl Extended {
     }
 
     /// The sums that this side chose, unmasked, and the tree's correction.
-    fn known_sums(&self, tree: usize, hole: usize, message: &[u128]) -> (Vec<u128>, u128) {
+    fn known_sums(
+        &self,
+        tree: usize,
+        hole: usize,
+        message: &[u128],
+    ) -> (Zeroizing<Vec<u128>>, u128) {
         let shape = self.direction.shape;
         let (pairs, correction) = message.as_chunks::<2>();
         let known = pairs.iter().enumerate().map(|(level, pair)| {
@@ -240,7 +245,7 @@ impl Extended {
             pair.get(wanted).copied().unwrap_or_default() ^ pad(&self.direction, transfer, row)
         });
         (
-            known.collect(),
+            Zeroizing::new(known.collect()),
             correction.first().copied().unwrap_or_default(),
         )
     }

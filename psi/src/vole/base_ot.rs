@@ -34,7 +34,7 @@ const KEY_LABEL: &[u8] = b"counterfoil/vole/base-ot/v1";
 
 /// The side that chooses.
 pub(super) struct Chooser {
-    choices: u128,
+    choices: Zeroizing<u128>,
     exponents: Zeroizing<Vec<Scalar>>,
     message: Vec<u8>,
 }
@@ -61,7 +61,7 @@ impl Chooser {
             exponents.push(exponent);
         }
         Self {
-            choices,
+            choices: Zeroizing::new(choices),
             exponents,
             message,
         }
@@ -88,7 +88,7 @@ impl Chooser {
             .enumerate()
             .try_for_each(|(transfer, (((key, offer), pair), exponent))| {
                 let shared = read_point(offer, transfer)? * exponent;
-                let side = bit(self.choices, transfer).unwrap_u8();
+                let side = bit(*self.choices, transfer).unwrap_u8();
                 *key = derive(direction, transfer, side, pair, offer, &shared);
                 Ok(())
             })?;
