@@ -9,7 +9,7 @@
 //! sizes are theirs too ([`sparse_places`]).
 
 use rayon::prelude::*;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::prg::FixedKey;
 
@@ -23,8 +23,9 @@ const DENSE_BYTES: usize = DENSE / 8;
 /// Items that a bin holds on average, when there are enough for several. The bin's sparse part
 /// (0.7 MB of elements) should stay in a core's second-level cache.
 const BIN_ITEMS: usize = 1 << 15;
-/// Smaller sets are treated as one of this size, where the tables end.
-const ITEMS_MIN: usize = 1 << 10;
+/// Smaller sets are treated as one of this size. Small, because a store's places are what a side can
+/// ask for that does not keep to its announced size.
+const ITEMS_MIN: usize = 1 << RATES_FROM;
 
 /// How large everything is for a set of some size. Both sides derive it, by integers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,14 +93,25 @@ fn bin_capacity(items: usize, bins: usize) -> usize {
     mean + log / 3 + 2 + (log * log / 9 + 2 * log * mean).isqrt()
 }
 
+/// The binary logarithm of the first size in [`RATES`].
+const RATES_FROM: u32 = 4;
+/// Sparse places for 1,000 items, for sets of 2^4, 2^5, .. 2^17 items and more.
+const RATES: [usize; 14] = [
+    3_784, 2_972, 2_418, 2_039, 1_781, 1_604, 1_483, 1_401, 1_345, 1_306, 1_280, 1_262, 1_250,
+    1_242,
+];
+
 /// Sparse places for a bin of up to `capacity` items: equations (2) and (3) of the paper for
 /// weight 3, e = 1.223 + (lambda + 9.2) / 2^(0.55 log n + 2.331), with lambda = 50: 2^-40 for the
-/// whole set after 2^9 bins (2^24 items). In thousandths, rounded up, for n = 2^10 to 2^17 each.
+/// whole set after 2^9 bins (2^24 items). In thousandths, rounded up.
+///
+/// The paper measured from 2^10 on. Below, by the same line, one store of 250 or fewer has a gap
+/// and one of 100,000 has a gap of 2; of a million stores each for 16 and 64 items none had a
+/// larger one. [`DENSE`] places solve such gaps.
 fn sparse_places(capacity: usize) -> usize {
-    const RATES: [usize; 8] = [1_483, 1_401, 1_345, 1_306, 1_280, 1_262, 1_250, 1_242];
-    let class = (capacity.max(ITEMS_MIN).ilog2() as usize - 10).min(RATES.len() - 1);
-    let rate = RATES.get(class).copied().unwrap_or(1_483);
-    (capacity * rate).div_ceil(1_000)
+    let class = capacity.max(ITEMS_MIN).ilog2().saturating_sub(RATES_FROM) as usize;
+    let rate = RATES.get(class).or(RATES.last());
+    (capacity * rate.copied().unwrap_or_default()).div_ceil(1_000)
 }
 
 /// Where an item reads.
@@ -202,7 +214,7 @@ impl Rows {
 
     /// What each item reads from `vector`, in the items' order.
     pub(super) fn decode(&self, vector: &[u128]) -> Vec<u128> {
-        let mut sorted: Vec<u128> = vec![0; self.sorted.len()];
+        let mut sorted = Zeroizing::new(vec![0_u128; self.sorted.len()]);
         let mut rest = sorted.as_mut_slice();
         let mut outs = Vec::with_capacity(self.layout.bins);
         for bounds in self.starts.windows(2) {
@@ -223,7 +235,7 @@ impl Rows {
                 }
             });
         let mut out = vec![0; sorted.len()];
-        for ((index, _), value) in self.sorted.iter().zip(&sorted) {
+        for ((index, _), value) in self.sorted.iter().zip(sorted.iter()) {
             if let Some(to) = out.get_mut(*index as usize) {
                 *to = *value;
             }
@@ -255,7 +267,7 @@ fn read(sparse: &[u128], row: &Row) -> u128 {
 }
 
 /// All sums of eight dense places each, so that a row reads seven entries and not half of 56.
-struct DenseTables(Vec<[u128; 256]>);
+struct DenseTables(Zeroizing<Vec<[u128; 256]>>);
 
 impl DenseTables {
     fn new(dense: &[u128]) -> Self {
@@ -271,7 +283,7 @@ impl DenseTables {
             }
             table
         });
-        Self(tables.collect())
+        Self(Zeroizing::new(tables.collect()))
     }
 
     fn read(&self, dense: u64) -> u128 {

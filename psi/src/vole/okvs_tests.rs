@@ -33,7 +33,7 @@ fn dense_row(layout: Layout, seed: u128, item: Hashed) -> Vec<bool> {
 
 #[test]
 fn every_item_reads_its_value_back() {
-    for count in [0, 1, 2, 700, 1_024, 5_000, 100_000] {
+    for count in [0, 1, 2, 16, 31, 100, 700, 1_024, 5_000, 100_000] {
         let items = items(count, count as u64);
         let layout = Layout::new(count);
         let rows = Rows::new(layout, 9, &items);
@@ -138,18 +138,38 @@ fn peeling_fails_as_rarely_as_the_paper_says() {
 /// With the sizes that are used, a gap is as rare as coinciding rows, and none is large.
 #[test]
 fn gaps_at_the_sizes_in_use_are_small() {
-    let (trials, count) = (1_000, 1 << 10);
-    let layout = Layout::new(count);
-    let gaps: Vec<usize> = (0..trials)
-        .map(|trial| {
-            let items = items(count, 90_000 + trial);
-            let expand = FixedKey::new(u128::from(trial));
-            let rows: Vec<(u32, Row)> = (0..).zip(rows_of(layout, &expand, &items)).collect();
-            solve::gap(&rows, layout.sparse)
-        })
-        .collect();
-    assert!(gaps.iter().all(|gap| *gap <= 2), "{:?}", gaps.iter().max());
-    assert!(gaps.iter().filter(|gap| **gap > 0).count() < 12);
+    for count in [16, 31, 64, 256, 1 << 10] {
+        let layout = Layout::new(count);
+        let gaps: Vec<usize> = (0..1_000)
+            .map(|trial| {
+                let items = items(count, 90_000 + trial);
+                let expand = FixedKey::new(u128::from(trial));
+                let rows: Vec<(u32, Row)> = (0..).zip(rows_of(layout, &expand, &items)).collect();
+                solve::gap(&rows, layout.sparse)
+            })
+            .collect();
+        let largest = gaps.iter().max();
+        assert!(largest <= Some(&2), "{largest:?} of {count}");
+        assert!(gaps.iter().filter(|gap| **gap > 0).count() < 14, "{count}");
+    }
+}
+
+/// The places are what a side can ask for, whatever size it announced: VOLE.md states these, and a
+/// set of one must not get the store of a thousand.
+#[test]
+fn a_store_has_few_more_places_than_items() {
+    for (count, length) in [
+        (1, 117),
+        (16, 117),
+        (32, 152),
+        (100, 298),
+        (256, 512),
+        (1 << 10, 1_575),
+        (1 << 15, 41_410),
+        (1 << 20, 1_384_992),
+    ] {
+        assert_eq!(Layout::new(count).length(), length, "{count}");
+    }
 }
 
 #[test]
