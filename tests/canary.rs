@@ -195,7 +195,10 @@ fn world() -> (World, Customers) {
     let world = World::agreed_with(|text| {
         let rule = "identifiers = [{ type = \"phone\", rules = 1, default_region = \"CN\" }]";
         assert!(text.contains(rule));
-        text.replace(rule, RULES).replace("[[segments]]", SCORE)
+        // The score is told exactly, so that it can be searched for, which the rules for China forbid.
+        text.replace(rule, RULES)
+            .replace("[[segments]]", SCORE)
+            .replace("_region = \"CN\"", "_region = \"SG\"")
     });
     let datasets = world.home("bank").join("datasets.toml");
     std::fs::write(&datasets, DATASETS).unwrap();

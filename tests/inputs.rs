@@ -211,7 +211,7 @@ fn no_common_customer_is_refused_and_recorded() {
             "fewer common customers than the agreed minimum of 5",
             "(`minimum_match`)",
             "nothing is released",
-            "; a larger set, or another segment",
+            "; what would pass: a larger set, or another segment",
         ],
     );
     assert!(!out.exists());
