@@ -30,7 +30,7 @@ pub struct TagLoss {
     /// Cells of kept rows that were told coarser.
     pub generalised_cells: u64,
     /// Mean over kept rows of the loss that was added, in parts per million
-    /// ([`Tag::loss_ppm`] after less before); rounded down.
+    /// ([`Tag::loss_ppm`](crate::tag::Tag::loss_ppm) after less before); rounded down.
     pub added_loss_ppm: u32,
 }
 
