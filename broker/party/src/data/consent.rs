@@ -18,10 +18,13 @@ use time::{Date, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use super::error::SourceError;
-use super::rows::{Read, Row};
+use super::rows::{Read, Row, Rows};
 use super::source::Source;
 
 const SECONDS_PER_DAY: i64 = 86_400;
+
+/// Where withdrawals stand, if nothing else is declared.
+const WITHDRAWALS: &str = "withdrawn";
 
 /// Where the consent records of a dataset are.
 #[derive(Clone, Debug)]
@@ -58,6 +61,14 @@ pub(super) struct ConsentColumns {
 }
 
 impl ConsentColumns {
+    /// A column of this name is looked at whether it was declared or not: a withdrawal nobody reads is one that is
+    /// not honoured.
+    fn notice_withdrawals(&mut self, columns: &[String]) {
+        if self.withdrawn.is_none() {
+            self.withdrawn = columns.iter().find(|name| *name == WITHDRAWALS).cloned();
+        }
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         let required = [
             &self.recipient,
@@ -172,23 +183,25 @@ impl Proofs {
     ) -> Result<Self, SourceError> {
         let mut salt = Zeroizing::new([0; 32]);
         rand::rng().fill_bytes(salt.as_mut_slice());
-        let source = records.joined.as_ref().map(|joined| &joined.source);
-        let source_name = source.unwrap_or(dataset).to_string();
+        let joined = records.joined.clone();
+        let source = joined.as_ref().map_or(dataset, |joined| &joined.source);
+        let mut rows = source.open()?;
+        let mut records = records;
+        records.columns.notice_withdrawals(rows.columns());
         let mut proofs = Self {
             records,
             asked,
             people: HashMap::new(),
             salt,
-            source_name,
+            source_name: source.to_string(),
         };
-        if let Some(joined) = proofs.records.joined.clone() {
-            proofs.read(&joined)?;
+        if let Some(joined) = &joined {
+            proofs.read(joined, &mut rows)?;
         }
         Ok(proofs)
     }
 
-    fn read(&mut self, joined: &JoinedRecords) -> Result<(), SourceError> {
-        let mut rows = joined.source.open()?;
+    fn read(&mut self, joined: &JoinedRecords, rows: &mut Rows) -> Result<(), SourceError> {
         let mut columns: Vec<String> = self.records.columns.names().map(str::to_owned).collect();
         columns.push(joined.key.clone());
         columns.sort_unstable();

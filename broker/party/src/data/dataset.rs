@@ -22,7 +22,7 @@
 //! source = "consents.csv"                  # or .parquet, or postgres:// with `sql`
 //! key = "mobile"                           # whose consent it is: a column of both; `dataset_key` if it is named otherwise
 //! recipients = ["lake-insurance"]          # all that may occur; any other stops the reading
-//! columns = { given = "consented_on" }     # where a column is not named as its field; `withdrawn` only if it is there
+//! columns = { given = "consented_on" }     # where a column is not named as its field; `withdrawn` need not be there
 //!
 //! [[dataset.segments]]
 //! name = "affluent"

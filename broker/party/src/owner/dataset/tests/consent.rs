@@ -42,6 +42,10 @@ fn customers(count: u8) -> String {
     "mail,risk,home,years_held,status\n".to_owned() + &(0..count).map(row).collect::<String>()
 }
 
+fn mails(prepared: &Prepared) -> Vec<String> {
+    rows(prepared).into_iter().map(|(mail, _)| mail).collect()
+}
+
 fn fault(consents: &str) -> String {
     match prepare(&customers(2), IN_FILE, &format!("{HEAD}{consents}")) {
         Err(Unfit::Own(error)) => error.to_string(),
@@ -130,6 +134,35 @@ fn a_withdrawal_ends_what_was_given_before_it_and_not_what_was_given_after() {
     let prepared = prepare(&customers(3), IN_FILE, &format!("{HEAD}{consents}{again}")).unwrap();
     let kept: Vec<_> = rows(&prepared).into_iter().map(|(mail, _)| mail).collect();
     assert_eq!(kept, ["b@example.com"]);
+}
+
+#[test]
+fn a_column_of_withdrawals_is_read_though_nobody_declared_it() {
+    let records = format!(
+        "{HEAD}a@example.com,{FIELDS},2026-01-01,2026-12-31,2026-03-01,R1
+b@example.com,{FIELDS},2026-01-01,2026-12-31,,R2\n"
+    );
+    let undeclared = IN_FILE.replace("columns = { withdrawn = 'withdrawn' }\n", "");
+    assert_ne!(undeclared, IN_FILE);
+    let prepared = prepare(&customers(2), &undeclared, &records).unwrap();
+    assert_eq!(mails(&prepared), ["b@example.com"]);
+
+    // The same where the records are columns of the dataset.
+    let config = "[dataset.consent]\nrecipients = ['east-life']\n";
+    let head = format!(
+        "mail,risk,home,years_held,status,{}",
+        HEAD.trim_start_matches("mail,")
+    );
+    let row = |mail: &str, withdrawn: &str| {
+        format!(
+            "{mail}@example.com,balanced,own,5,active,{FIELDS},2026-01-01,2026-12-31,{withdrawn},R\n"
+        )
+    };
+    let table = head + &row("a", "2026-03-01") + &row("b", "");
+    assert_eq!(
+        mails(&prepare(&table, config, "").unwrap()),
+        ["b@example.com"]
+    );
 }
 
 #[test]
