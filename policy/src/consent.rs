@@ -55,7 +55,7 @@ pub struct Scope {
 }
 
 /// What a person's record says, as the owner keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'r> {
     /// The recipient that the person was told.
     pub recipient: &'r str,
@@ -130,33 +130,38 @@ impl Scope {
     /// Whether a record is a proof for this scope at `now`, and then the days of the proof.
     ///
     /// # Errors
-    /// The first of the five fields that differs, or why the consent is not in force.
+    /// The first of the five fields that differs, or why the consent is not in force. A withdrawal of any category of
+    /// the flow comes first, whatever contact, method and other categories its record names.
     pub fn covers(&self, record: &Record<'_>, now: Timestamp) -> Result<Days, Uncovered> {
         if record.recipient.trim() != self.recipient.as_str() {
             return Err(Uncovered::Recipient);
         }
-        if record.contact.trim() != self.contact.as_str() {
-            return Err(Uncovered::Contact);
-        }
         if record.purpose.trim() != self.purpose.as_str() {
             return Err(Uncovered::Purpose);
-        }
-        if record.method.trim() != self.method.as_str() {
-            return Err(Uncovered::Method);
         }
         let consented: BTreeSet<&str> = record
             .categories
             .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';'))
+            .filter(|category| !category.is_empty())
             .collect();
+        let mut categories = self.categories.iter();
+        let touched = consented.is_empty()
+            || categories.any(|category| consented.contains(category.as_str()));
+        if touched && record.withdrawn.is_some_and(|withdrawn| withdrawn <= now) {
+            return Err(Uncovered::Withdrawn);
+        }
+        if record.contact.trim() != self.contact.as_str() {
+            return Err(Uncovered::Contact);
+        }
+        if record.method.trim() != self.method.as_str() {
+            return Err(Uncovered::Method);
+        }
         if !self
             .categories
             .iter()
             .all(|category| consented.contains(category.as_str()))
         {
             return Err(Uncovered::Categories);
-        }
-        if record.withdrawn.is_some_and(|withdrawn| withdrawn <= now) {
-            return Err(Uncovered::Withdrawn);
         }
         if now < record.given {
             return Err(Uncovered::NotYet);

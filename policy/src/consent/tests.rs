@@ -84,6 +84,34 @@ fn a_consent_counts_from_when_it_is_given_until_it_ends() {
 }
 
 #[test]
+fn a_withdrawal_of_any_category_counts_however_else_its_record_reads() {
+    let scope = scope();
+    let withdrawn = Record {
+        withdrawn: Some(now()),
+        ..record()
+    };
+    for (categories, contact, method, why) in [
+        ("profile", "", "", Uncovered::Withdrawn),
+        ("", "old@east-life.example", "", Uncovered::Withdrawn),
+        ("credit holdings", "", "post", Uncovered::Withdrawn),
+        ("holdings", "", "post", Uncovered::Contact),
+    ] {
+        let record = Record {
+            categories,
+            contact,
+            method,
+            ..withdrawn
+        };
+        assert_eq!(scope.covers(&record, now()), Err(why));
+    }
+    let elsewhere = Record {
+        purpose: "risk_assessment",
+        ..withdrawn
+    };
+    assert_eq!(scope.covers(&elsewhere, now()), Err(Uncovered::Purpose));
+}
+
+#[test]
 fn fewer_tags_need_fewer_categories() {
     let agreement = sample();
     let housing = "housing".parse().unwrap();

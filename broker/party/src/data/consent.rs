@@ -139,7 +139,8 @@ impl Default for Person {
 }
 
 impl Person {
-    /// The latest consent counts. A withdrawal ends every consent to the same that was given before it.
+    /// Of the consents that cover the flow the latest counts. A withdrawal ends all that were given until it, its own
+    /// record's among them.
     fn add(&mut self, judged: Judged) {
         match judged.proof {
             Ok(proof) => {
@@ -167,6 +168,7 @@ impl Person {
 
 struct Judged {
     given: Timestamp,
+    /// Consents given until then are withdrawn, to the end of the day if only a day is known.
     withdrawn: Option<Timestamp>,
     proof: Result<Proof, Uncovered>,
 }
@@ -284,7 +286,7 @@ impl Proofs {
             return Err(fault("the consent ends before it begins"));
         }
         let withdrawn = match columns.withdrawn.as_deref() {
-            Some(name) if !cell(name).is_empty() => Some(moment(name, WITHDRAWN)?.first),
+            Some(name) if !cell(name).is_empty() => Some(moment(name, WITHDRAWN)?),
             _ => None,
         };
         let record = Record {
@@ -295,13 +297,13 @@ impl Proofs {
             categories: cell(&columns.categories),
             given,
             expires,
-            withdrawn,
+            withdrawn: withdrawn.as_ref().map(|moment| moment.first),
         };
         let covered = self.asked.scope.covers(&record, self.asked.now);
         let mac = |days| RowProof::new(days, self.asked.key.mac(reference)).to_bytes();
         Ok(Judged {
             given,
-            withdrawn,
+            withdrawn: withdrawn.map(|moment| moment.last.max(given)),
             proof: covered.map(mac),
         })
     }
@@ -333,6 +335,7 @@ const WITHDRAWN: &str = "the withdrawal is not a date like 2026-11-23 or 2026-11
 /// A time as a record writes it: a day lasts until the next.
 struct Moment {
     first: Timestamp,
+    last: Timestamp,
     after: Timestamp,
 }
 
@@ -341,6 +344,7 @@ fn read_moment(text: &str) -> Option<Moment> {
         let first = Timestamp::start_of(date);
         return Some(Moment {
             first,
+            last: first.saturating_add_seconds(SECONDS_PER_DAY - 1),
             after: first.saturating_add_seconds(SECONDS_PER_DAY),
         });
     }
@@ -348,6 +352,7 @@ fn read_moment(text: &str) -> Option<Moment> {
     let moment = Timestamp::from_unix_seconds(moment.unix_timestamp())?;
     Some(Moment {
         first: moment,
+        last: moment,
         after: moment,
     })
 }

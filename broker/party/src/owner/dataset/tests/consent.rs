@@ -137,6 +137,32 @@ fn a_withdrawal_ends_what_was_given_before_it_and_not_what_was_given_after() {
 }
 
 #[test]
+fn a_withdrawal_ends_a_consent_of_its_day_and_its_own_record_in_any_order() {
+    let fields = |fields: &str, given: &str, withdrawn: &str| {
+        format!("a@example.com,{fields},{given},2026-12-31,{withdrawn},R\n")
+    };
+    let narrower = FIELDS.replace("suitability profile", "profile");
+    let given = |given: &str| fields(FIELDS, given, "");
+    let morning = "2026-03-01T09:00:00Z";
+    for records in [
+        // A log of events: the withdrawal repeats the consent, and only its day is known.
+        [given(morning), fields(FIELDS, morning, "2026-03-01")],
+        [given(morning), fields(FIELDS, "2026-01-01", "2026-03-01")],
+        // Written down as earlier than the consent that it withdraws.
+        [given(morning), fields(FIELDS, morning, "2026-02-01")],
+        // One category of several.
+        [given(morning), fields(&narrower, morning, "2026-03-02")],
+    ] {
+        for text in [records.concat(), records.iter().rev().cloned().collect()] {
+            let others = format!("b@example.com,{FIELDS},2026-01-01,2026-12-31,,R\n");
+            let prepared =
+                prepare(&customers(2), IN_FILE, &format!("{HEAD}{text}{others}")).unwrap();
+            assert_eq!(mails(&prepared), ["b@example.com"], "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_column_of_withdrawals_is_read_though_nobody_declared_it() {
     let records = format!(
         "{HEAD}a@example.com,{FIELDS},2026-01-01,2026-12-31,2026-03-01,R1
