@@ -56,7 +56,8 @@ pub enum Verdict {
     Keep,
     /// It is fine and not wanted: outside a segment, for example.
     Leave,
-    /// It is fine and its person did not consent, for this reason.
+    /// It is fine and its person did not consent, for this reason: the person is left out, whatever was said of
+    /// earlier rows.
     Withheld(Cow<'static, str>),
     /// It cannot be used, for this reason, which must not quote a cell.
     Invalid(Cow<'static, str>),
@@ -116,6 +117,17 @@ impl Payloads {
         self.count == 0
     }
 
+    fn filtered(&self, keep: impl Fn(u32) -> bool) -> Self {
+        let mut kept = Self::new(self.length);
+        let indices = (0_u32..).zip(0..self.count);
+        for (_, index) in indices.filter(|(number, _)| keep(*number)) {
+            if let Some(payload) = self.get(index) {
+                kept.push(payload);
+            }
+        }
+        kept
+    }
+
     fn push(&mut self, payload: &[u8]) {
         if self.count.is_multiple_of(BLOCK_PAYLOADS) {
             self.blocks.push(Zeroizing::new(Vec::with_capacity(
@@ -143,7 +155,7 @@ impl std::fmt::Debug for Payloads {
 ///
 /// `decide` sees every row with a valid identifier and chooses; without it all are kept. Of several rows of one
 /// identifier the first counts, whatever `decide` says of the others: otherwise a person would have other tags
-/// in a segment than outside it. `progress` is told the number of rows now and then and at the end. `rng` keys
+/// in a segment than outside it. Only [`Verdict::Withheld`] counts in every row. `progress` is told the number of rows now and then and at the end. `rng` keys
 /// the tables of this set.
 ///
 /// # Errors
@@ -160,7 +172,7 @@ pub fn read_identifiers<R: CryptoRng + ?Sized>(
     let mut columns = vec![wanted.column];
     columns.extend(wanted.others);
     rows.select(&columns)?;
-    let mut loader = Loader::new(rows.name(), wanted, decide, rng);
+    let mut loader = Loader::new(rows.name(), wanted, decide, &mut *rng);
     while let Some(read) = rows.next_row()? {
         loader.take(&read)?;
         if loader.report.rows.is_multiple_of(PROGRESS_ROWS) {
@@ -168,7 +180,7 @@ pub fn read_identifiers<R: CryptoRng + ?Sized>(
         }
     }
     progress(loader.report.rows);
-    loader.finish()
+    loader.finish(rng)
 }
 
 struct Loader<'a> {
@@ -176,6 +188,8 @@ struct Loader<'a> {
     decide: Option<Decide<'a>>,
     set: IdentifierSet,
     passed_over: PassedOver,
+    /// Indices of identifiers that were taken and then withheld.
+    taken_back: HashSet<u32>,
     payloads: Payloads,
     payload: Zeroizing<Vec<u8>>,
     report: ReadReport,
@@ -194,6 +208,7 @@ impl<'a> Loader<'a> {
             decide,
             set: IdentifierSet::new(kind, rng),
             passed_over: PassedOver::new(rng),
+            taken_back: HashSet::new(),
             payloads: Payloads::new(wanted.payload_bytes),
             payload: Zeroizing::new(vec![0; wanted.payload_bytes]),
             report: ReadReport::new(source_name, wanted.column, kind),
@@ -244,6 +259,12 @@ impl<'a> Loader<'a> {
                 self.report.not_selected += 1;
             }
             Verdict::Withheld(reason) => {
+                if let Some(index) = self.set.position(identifier) {
+                    // This row counts for the person, and the one that was taken for its repetition.
+                    self.taken_back.insert(index);
+                    self.report.accepted -= 1;
+                    self.report.duplicates.add(row.line());
+                }
                 self.passed_over.insert(identifier);
                 self.report.add_withheld(row.line(), reason);
             }
@@ -255,11 +276,16 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Loaded, LoadError> {
+    fn finish<R: CryptoRng + ?Sized>(mut self, rng: &mut R) -> Result<Loaded, LoadError> {
         self.report.sort();
         let usable = self.report.accepted + self.report.not_selected + self.report.withheld_rows();
         if usable == 0 {
             return Err(LoadError::NoneUsable(Box::new(self.report)));
+        }
+        if !self.taken_back.is_empty() {
+            let keep = |index: u32| !self.taken_back.contains(&index);
+            self.set = self.set.filtered(keep, rng)?;
+            self.payloads = self.payloads.filtered(keep);
         }
         Ok(Loaded {
             set: self.set,

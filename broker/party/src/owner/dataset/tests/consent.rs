@@ -163,6 +163,40 @@ fn a_withdrawal_ends_a_consent_of_its_day_and_its_own_record_in_any_order() {
 }
 
 #[test]
+fn a_person_of_several_rows_takes_part_only_if_none_is_withheld() {
+    let config = "[dataset.consent]\nrecipients = ['east-life']\n";
+    let head = format!(
+        "mail,risk,home,years_held,status,{}",
+        HEAD.trim_start_matches("mail,")
+    );
+    let row = |mail: &str, home: &str, withdrawn: &str| {
+        format!(
+            "{mail}@example.com,balanced,{home},5,active,{FIELDS},2026-01-01,2026-12-31,{withdrawn},R\n"
+        )
+    };
+    let table = head
+        + &row("a", "own", "")
+        + &row("b", "rent", "")
+        + &row("a", "own", "2026-03-01")
+        + &row("a", "own", "")
+        + &row("c", "own", "")
+        + &row("b", "own", "");
+    let prepared = prepare(&table, config, "").unwrap();
+    let expected = [
+        super::row("b@example.com", ["medium", "rent"]),
+        super::row("c@example.com", ["medium", "own"]),
+    ];
+    assert_eq!(rows(&prepared), expected);
+    let report = &prepared.report;
+    assert_eq!((report.accepted, report.withheld_rows()), (2, 1));
+    assert_eq!(report.withheld[0].lines.first, [4]);
+    assert_eq!(
+        (report.rows, report.duplicates.count),
+        (6, 6 - report.accepted - report.withheld_rows())
+    );
+}
+
+#[test]
 fn a_column_of_withdrawals_is_read_though_nobody_declared_it() {
     let records = format!(
         "{HEAD}a@example.com,{FIELDS},2026-01-01,2026-12-31,2026-03-01,R1
