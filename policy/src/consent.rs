@@ -28,7 +28,8 @@ use zeroize::Zeroizing;
 use crate::agreement::Agreement;
 use crate::agreement::Purpose;
 use crate::moment::Timestamp;
-use crate::text::{CategoryName, ContactText, FlowId, MethodName, OrgName, TagName};
+use crate::tag::Tag;
+use crate::text::{CategoryName, ContactText, FlowId, MethodName, OrgName, SegmentName, TagName};
 
 /// Bytes of a proof in a row.
 pub const PROOF_BYTES: usize = 8 + MAC_BYTES;
@@ -50,7 +51,7 @@ pub struct Scope {
     pub purpose: Purpose,
     /// The method of handling.
     pub method: MethodName,
-    /// The categories of all tags of the flow.
+    /// The categories of all tags of the flow, and of those by which its segment chooses.
     pub categories: BTreeSet<CategoryName>,
 }
 
@@ -108,13 +109,21 @@ pub enum Uncovered {
 }
 
 impl Scope {
-    /// The scope for these tags; `None` if the agreement asks for no proofs.
+    /// The scope for these tags and this segment; `None` if the agreement asks for no proofs.
+    ///
+    /// Who is delivered is known to be in the segment: a tag that it chooses by is told as one that is delivered. Its
+    /// other columns are the owner's own and have no category.
     #[must_use]
     pub fn of<'t>(
-        agreement: &Agreement,
+        agreement: &'t Agreement,
         tags: impl IntoIterator<Item = &'t TagName>,
+        segment: Option<&SegmentName>,
     ) -> Option<Self> {
         let terms = agreement.consent()?;
+        let segment = segment.and_then(|name| agreement.segment(name));
+        let chosen_by = agreement.tags().iter().map(Tag::name).filter(|tag| {
+            segment.is_some_and(|segment| segment.predicate().columns().contains_key(tag.as_str()))
+        });
         Some(Self {
             recipient: agreement.recipient().name.clone(),
             contact: terms.contact().clone(),
@@ -122,6 +131,7 @@ impl Scope {
             method: terms.method().clone(),
             categories: tags
                 .into_iter()
+                .chain(chosen_by)
                 .filter_map(|tag| terms.category(tag).cloned())
                 .collect(),
         })

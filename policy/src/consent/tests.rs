@@ -12,11 +12,7 @@ fn now() -> Timestamp {
 
 fn scope() -> Scope {
     let agreement = sample();
-    Scope::of(
-        &agreement,
-        agreement.tags().iter().map(crate::tag::Tag::name),
-    )
-    .unwrap()
+    Scope::of(&agreement, agreement.tags().iter().map(Tag::name), None).unwrap()
 }
 
 fn record() -> Record<'static> {
@@ -115,12 +111,26 @@ fn a_withdrawal_of_any_category_counts_however_else_its_record_reads() {
 fn fewer_tags_need_fewer_categories() {
     let agreement = sample();
     let housing = "housing".parse().unwrap();
-    let scope = Scope::of(&agreement, [&housing]).unwrap();
+    let scope = Scope::of(&agreement, [&housing], None).unwrap();
     let only_profile = Record {
         categories: "profile",
         ..record()
     };
     assert!(scope.covers(&only_profile, now()).is_ok());
+}
+
+#[test]
+fn a_tag_that_the_segment_chooses_by_needs_its_category_as_if_it_were_delivered() {
+    let agreement = changed(
+        "columns = { years_held = \"number\", status = \"text\" }\nwhere = \"years_held >= 2 and status in ('active', 'dormant')\"",
+        "columns = { years_held = \"number\", risk_appetite = \"text\" }\nwhere = \"years_held >= 2 and risk_appetite = 'aggressive'\"",
+    )
+    .unwrap();
+    let housing = "housing".parse().unwrap();
+    let established = "established".parse().unwrap();
+    let scope = Scope::of(&agreement, [&housing], Some(&established)).unwrap();
+    let categories: Vec<&str> = scope.categories.iter().map(AsRef::as_ref).collect();
+    assert_eq!(categories, ["profile", "suitability"]);
 }
 
 #[test]
@@ -141,7 +151,7 @@ fn every_tag_of_an_agreement_has_a_category() {
     let (head, rest) = text.split_once("[consent]").unwrap();
     let (_, tail) = rest.split_once("[compliance]").unwrap();
     let without = Agreement::parse(&format!("{head}[compliance]{tail}")).unwrap();
-    assert!(Scope::of(&without, []).is_none());
+    assert!(Scope::of(&without, [], None).is_none());
     let advice = crate::agreement::lint(&without);
     assert!(
         advice.iter().any(|advice| advice.path == "legal_basis"),

@@ -293,7 +293,7 @@ impl OwnerFlow {
 
 /// What each row's consent is compared with, if the agreement asks for proofs. Blocks.
 fn asked(home: &Home, agreement: &Agreement, body: &RequestBody) -> Result<Option<Asked>> {
-    let Some(scope) = Scope::of(agreement, &body.tags) else {
+    let Some(scope) = Scope::of(agreement, &body.tags, body.segment.as_ref()) else {
         return Ok(None);
     };
     let secret = home.consent_secret()?;

@@ -294,7 +294,8 @@ fn check_consent(
     layout: Layout,
     declared: Option<&Consent>,
 ) -> Result<(Layout, Option<CoarseCount>), Status> {
-    let expected = Scope::of(&running.agreement, &running.request.body().tags);
+    let asked = running.request.body();
+    let expected = Scope::of(&running.agreement, &asked.tags, asked.segment.as_ref());
     let (declared, expected) = match (declared, expected) {
         (None, None) => return Ok((layout, None)),
         (Some(declared), Some(expected)) => (declared, expected),

@@ -141,7 +141,7 @@ pub(super) fn records(of: &Submission) -> Vec<u8> {
 pub(super) fn consent(tags: &[&str]) -> Consent {
     let agreement = agreement();
     let tags: Vec<_> = tags.iter().filter_map(|tag| tag.parse().ok()).collect();
-    let scope = Scope::of(&agreement, &tags).unwrap();
+    let scope = Scope::of(&agreement, &tags, None).unwrap();
     Consent {
         recipient: scope.recipient.to_string(),
         contact: scope.contact.to_string(),

@@ -24,7 +24,7 @@ fn prepare(rows: &str, config: &str, consents: &str) -> std::result::Result<Prep
     let secret = DeliverySecret::generate(&mut rand::rng());
     let body = fixture::body(&agreement, &secret, fixture::now());
     let asked = Asked {
-        scope: Scope::of(&agreement, &body.tags).unwrap(),
+        scope: Scope::of(&agreement, &body.tags, None).unwrap(),
         key: ReferenceKey::of_flow(&[5; 32], body.flow),
         now: fixture::now(),
     };
