@@ -14,7 +14,7 @@ use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
-use time::{Date, OffsetDateTime};
+use time::{Date, OffsetDateTime, UtcOffset};
 use zeroize::Zeroizing;
 
 use super::error::SourceError;
@@ -32,6 +32,8 @@ pub struct ConsentRecords {
     /// Records of their own; `None` if they are columns of the dataset.
     pub(super) joined: Option<JoinedRecords>,
     pub(super) columns: ConsentColumns,
+    /// Where a day of the records begins and ends.
+    pub(super) utc_offset: UtcOffset,
     /// Every recipient that may occur in the records.
     pub(super) recipients: Vec<String>,
 }
@@ -279,7 +281,9 @@ impl Proofs {
         if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
             return Err(fault("the reference is empty or longer than 128 bytes"));
         }
-        let moment = |name: &str, why| read_moment(cell(name)).ok_or_else(|| fault(why));
+        let moment = |name: &str, why| {
+            read_moment(cell(name), self.records.utc_offset).ok_or_else(|| fault(why))
+        };
         let given = moment(&columns.given, GIVEN)?.first;
         let expires = moment(&columns.expires, EXPIRES)?.after;
         if expires <= given {
@@ -339,9 +343,10 @@ struct Moment {
     after: Timestamp,
 }
 
-fn read_moment(text: &str) -> Option<Moment> {
+fn read_moment(text: &str, utc_offset: UtcOffset) -> Option<Moment> {
     if let Ok(date) = Date::parse(text, format_description!("[year]-[month]-[day]")) {
-        let first = Timestamp::start_of(date);
+        let ahead = i64::from(utc_offset.whole_seconds());
+        let first = Timestamp::start_of(date).saturating_add_seconds(-ahead);
         return Some(Moment {
             first,
             last: first.saturating_add_seconds(SECONDS_PER_DAY - 1),

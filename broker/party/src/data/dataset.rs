@@ -22,6 +22,7 @@
 //! source = "consents.csv"                  # or .parquet, or postgres:// with `sql`
 //! key = "mobile"                           # whose consent it is: a column of both; `dataset_key` if it is named otherwise
 //! recipients = ["lake-insurance"]          # all that may occur; any other stops the reading
+//! utc_offset = "+08:00"                    # days in the records are days there; UTC if left out
 //! columns = { given = "consented_on" }     # where a column is not named as its field; `withdrawn` need not be there
 //!
 //! [[dataset.segments]]
@@ -107,6 +108,11 @@ pub enum DatasetFault {
         "`source` and `key` of consent records go together: give both, or neither for columns of the dataset"
     )]
     ConsentKey,
+    /// An offset from UTC that is none.
+    #[error(
+        "`utc_offset` is no offset like `+08:00`: give the one in which the consent records write days"
+    )]
+    UtcOffset,
     /// A database without a query.
     #[error("a postgres:// source needs a query: add `sql = \"SELECT …\"`")]
     NoSql,

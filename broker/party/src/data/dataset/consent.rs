@@ -1,6 +1,8 @@
 //! The section of a dataset that says where its consent records are.
 
 use serde::Deserialize;
+use time::UtcOffset;
+use time::macros::format_description;
 use toml::Spanned;
 
 use super::super::consent::{ConsentColumns, ConsentRecords, JoinedRecords};
@@ -15,6 +17,7 @@ pub(super) struct RawConsent {
     key: Option<Spanned<String>>,
     dataset_key: Option<Spanned<String>>,
     recipients: Spanned<Vec<String>>,
+    utc_offset: Option<Spanned<String>>,
     #[serde(default)]
     columns: RawConsentColumns,
 }
@@ -67,6 +70,11 @@ impl RawConsent {
         let column = |given: Option<Spanned<String>>, field: &'static str| {
             given.map_or_else(|| Ok(field.to_owned()), |name| filled(name, field, lines))
         };
+        let utc_offset = match self.utc_offset {
+            None => UtcOffset::UTC,
+            Some(text) => read_offset(text.get_ref())
+                .ok_or_else(|| lines.error(&text, DatasetFault::UtcOffset))?,
+        };
         let raw = self.columns;
         let columns = ConsentColumns {
             recipient: column(raw.recipient, "recipient")?,
@@ -85,7 +93,17 @@ impl RawConsent {
         Ok(ConsentRecords {
             joined,
             columns,
+            utc_offset,
             recipients: self.recipients.into_inner(),
         })
     }
+}
+
+fn read_offset(text: &str) -> Option<UtcOffset> {
+    let format = format_description!("[offset_hour sign:mandatory]:[offset_minute]");
+    let offset = UtcOffset::parse(text, format).ok()?;
+    // From the west of the date line to the east of it.
+    (-12 * 60..=14 * 60)
+        .contains(&offset.whole_minutes())
+        .then_some(offset)
 }

@@ -163,6 +163,36 @@ fn a_withdrawal_ends_a_consent_of_its_day_and_its_own_record_in_any_order() {
 }
 
 #[test]
+fn days_are_days_where_the_records_were_written() {
+    // It is 12:00 in Greenwich on the first of June.
+    let record = |mail: &str, given: &str, expires: &str, withdrawn: &str| {
+        format!("{mail}@example.com,{FIELDS},{given},{expires},{withdrawn},R\n")
+    };
+    let records = [
+        record("a", "2026-06-02", "2026-12-31", ""),
+        record("b", "2026-01-01", "2026-06-01", ""),
+        record("c", "2026-01-01", "2026-12-31", "2026-06-02"),
+        record("d", "2026-06-02T03:00:00+14:00", "2026-12-31", ""),
+    ];
+    let text = format!("{HEAD}{}", records.concat());
+    let kept = |offset: &str| {
+        let config = IN_FILE.replace("columns =", &format!("utc_offset = '{offset}'\ncolumns ="));
+        mails(&prepare(&customers(4), &config, &text).unwrap()).join("")
+    };
+    let short = |mails: String| mails.replace("@example.com", "");
+    // There it is the second of June already.
+    assert_eq!(short(kept("+14:00")), "a");
+    assert_eq!(short(kept("+00:00")), "bc");
+    for wrong in ["8", "+8", "CST", "+25:00", ""] {
+        let config = IN_FILE.replace("columns =", &format!("utc_offset = '{wrong}'\ncolumns ="));
+        let Err(Unfit::Own(error)) = prepare(&customers(4), &config, &text) else {
+            panic!("{wrong} was taken")
+        };
+        assert!(error.to_string().contains("utc_offset"), "{error}");
+    }
+}
+
+#[test]
 fn a_person_of_several_rows_takes_part_only_if_none_is_withheld() {
     let config = "[dataset.consent]\nrecipients = ['east-life']\n";
     let head = format!(
