@@ -11,7 +11,7 @@
 //! no row without a current proof ([`Scope::covers`]). The broker compares the declared scope with
 //! the agreement's before it joins anything, and checks each opened row again
 //! ([`RowProof::check`]). What neither can check is whether the person really consented: the
-//! owner answers for its records, and the reference leads an auditor to them.
+//! owner answers for its records. The broker keeps no proof: it looks that one is there and in force.
 //!
 //! References are told as a MAC under a key of the owner and the flow ([`ReferenceKey`]), so that
 //! the broker cannot link one person's rows over flows by them; the owner can compute the MAC of

@@ -132,8 +132,8 @@ impl Home {
         self.secret32(NOISE, X25519).map(NoiseSecret)
     }
 
-    /// The secret from which the MACs of consent references are made: made when it is first needed, and kept as long
-    /// as records are audited. Without it nobody can tell later which reference a MAC stood for.
+    /// The secret from which the MACs of consent references are made: made when it is first needed. Without it nobody can
+    /// tell later which reference a MAC stood for.
     ///
     /// # Errors
     /// The file cannot be written, is open to others or damaged.
