@@ -24,7 +24,7 @@
 //!   the agreement), whether its items are made up (canaries), what the broker does with rows
 //!   that it may open. A party that colludes with the broker learns the ordinary outcome of
 //!   private set intersection: which of the items it queried the other side holds.
-//! - Both sides learn the size of the other's set.
+//! - Both sides learn the size of the other's set: of real items and dummies together (`SizeClass`, `slots`).
 //!
 //! # Example
 //!
@@ -91,6 +91,7 @@
 //! # }
 //! ```
 
+mod bucket;
 mod exchange;
 mod hash_to_group;
 mod identifier;
@@ -101,6 +102,9 @@ mod token;
 pub mod dh;
 pub mod vole;
 
+pub use bucket::{
+    BUCKET_ROWS_DEFAULT, BUCKET_ROWS_MIN, BucketKey, CLASS_MIN, SET_MAX, SizeClass, buckets, slots,
+};
 pub use exchange::{
     ExchangeError, ExchangeProgress, Message, Protocol, TokenExchange, UnknownProtocol, WINDOW,
 };

@@ -107,32 +107,27 @@ impl IdentifierSet {
         Ok(Insertion::New(index))
     }
 
-    /// Where an identifier stands, if it is in the set.
-    #[must_use]
-    pub fn position(&self, identifier: &Identifier) -> Option<u32> {
-        self.find(identifier.as_bytes())
-    }
-
-    fn find(&self, bytes: &[u8]) -> Option<u32> {
-        let hash = keyed_hash(self.hasher, bytes);
-        let same = |&index: &u32| self.arena.item(index) == bytes;
-        self.table.find(hash, same).copied()
-    }
-
-    /// The identifiers whose index `keep` takes, in the same order and numbered anew; `rng` as in [`new`](Self::new).
+    /// Adds dummies until the set has `slots` items, so that its size says nothing: items like any other to a session, which
+    /// belong to nobody.
+    ///
+    /// A dummy is 32 random bytes under a label that no kind has, so it is no identifier's canonical form, and both sides
+    /// draw the same one with probability below 2^-200. Nobody but this side can tell its match id, row or key from
+    /// another's. No identifier may be inserted after dummies.
     ///
     /// # Errors
-    /// None in practice: what fitted into this set fits into the new one.
-    pub fn filtered<R: CryptoRng + ?Sized>(
-        &self,
-        keep: impl Fn(u32) -> bool,
+    /// [`SetError::Full`].
+    pub fn fill<R: CryptoRng + ?Sized>(
+        &mut self,
+        slots: usize,
         rng: &mut R,
-    ) -> Result<Self, SetError> {
-        let mut kept = Self::new(self.kind, rng);
-        for index in (0_u32..).take(self.len()).filter(|index| keep(*index)) {
-            kept.insert_bytes(self.arena.item(index))?;
+    ) -> Result<(), SetError> {
+        let mut dummy = DUMMY_LABEL.to_vec();
+        dummy.resize(DUMMY_LABEL.len() + 32, 0);
+        while self.len() < slots {
+            rng.fill_bytes(dummy.get_mut(DUMMY_LABEL.len()..).unwrap_or_default());
+            self.arena.push(&dummy)?;
         }
-        Ok(kept)
+        Ok(())
     }
 
     /// The canonical bytes of an identifier, as [`Identifier::as_bytes`] gave them.
@@ -163,6 +158,9 @@ impl fmt::Debug for IdentifierSet {
         )
     }
 }
+
+/// Begins a dummy's bytes; [`IdentifierKind::label`] has no such label.
+const DUMMY_LABEL: &[u8] = b"dummy\0";
 
 /// Byte strings one after the other, in blocks that never move.
 ///
@@ -257,20 +255,25 @@ mod tests {
     }
 
     #[test]
-    fn some_can_be_left_out() {
+    fn dummies_fill_a_set_and_are_no_identifiers() {
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
         let mut set = set();
-        for value in ["a@b.c", "b@b.c", "c@b.c"] {
-            set.insert(&email(value)).unwrap();
+        set.insert(&email("a@b.c")).unwrap();
+        set.fill(100, &mut rng).unwrap();
+        assert_eq!(set.len(), 100);
+        assert_eq!(set.expose_value(0), Some("a@b.c"));
+        let items: std::collections::HashSet<_> = (0..100).map(|i| set.get(i).unwrap()).collect();
+        assert_eq!(items.len(), 100);
+        for kind in [
+            IdentifierKind::Phone,
+            IdentifierKind::ResidentId,
+            IdentifierKind::Email,
+        ] {
+            assert_ne!(format!("{}\0", kind.label()).as_bytes(), DUMMY_LABEL);
         }
-        assert_eq!(set.position(&email("c@b.c")), Some(2));
-        let fewer = set
-            .filtered(|index| index != 1, &mut ChaCha20Rng::seed_from_u64(2))
-            .unwrap();
-        assert_eq!(
-            ["a@b.c", "b@b.c", "c@b.c"].map(|value| fewer.position(&email(value))),
-            [Some(0), None, Some(1)]
-        );
-        assert_eq!((fewer.len(), fewer.expose_value(1)), (2, Some("c@b.c")));
+        // A set that is full enough stays as it is.
+        set.fill(3, &mut rng).unwrap();
+        assert_eq!(set.len(), 100);
     }
 
     #[test]
