@@ -49,6 +49,37 @@ fn common_customers_and_no_others_are_delivered() {
 }
 
 #[test]
+fn sets_that_are_split_into_buckets_give_the_same_table_in_the_order_of_the_file() {
+    let mut world = World::agreed_with(|text| {
+        text.replacen("[retention]", "bucket_rows = 1024\n\n[retention]", 1)
+    });
+    let all = phones(1, 6_000);
+    write_customers(&world.path("customers.csv"), &all[..4_500]);
+    write_policies(&world.path("policies.csv"), &all[3_000..]);
+    world.start_owner();
+    let done = world.exchange(&["--json"]).json();
+    assert_eq!(done["delivered"], 1_500);
+    let owner = world.owner.as_mut().unwrap();
+    // A class of 5,120 for the owner's 4,500 rows.
+    owner.wait_for("the sets are matched in 5 buckets");
+    owner.wait_for("receipt verified and kept");
+    let table = std::fs::read_to_string(world.path("matched.csv")).unwrap();
+    let delivered: Vec<&str> = table.lines().skip(1).collect();
+    let expected = all[3_000..4_500].iter().enumerate().map(|(i, phone)| {
+        let i = i + 3_000;
+        let age = ["\"[25,45)\"", "\"[45,65)\""][i / 2 % 2];
+        format!("{phone},{age},{}", ["own", "rent"][i % 2])
+    });
+    assert!(delivered.into_iter().eq(expected), "{table}");
+    // Neither agent nor the broker keeps anything of a flow that is over.
+    for home in ["bank", "insurer", "broker"] {
+        let left = std::fs::read_dir(world.home(home).join("flows")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{home}: {left:?}");
+    }
+}
+
+#[test]
 fn a_segment_is_evaluated_at_the_owner() {
     let world = world();
     let done = world.exchange(&["--json", "--segment", "renters"]).json();

@@ -44,6 +44,8 @@ pub const TEXT_BYTES_MAX: usize = 128 * 1024;
 pub const CANONICAL_BYTES_MAX: usize = 32 * 1024;
 /// Most rows of one flow that any agreement may allow.
 pub const ROWS_PER_FLOW_MAX: u32 = 10_000_000;
+/// Rows of a bucket where an agreement does not say.
+pub const BUCKET_ROWS_DEFAULT: u32 = 1 << 20;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 

@@ -34,3 +34,13 @@ pub const RELAY_FRAMES: usize = 2 * POINTS_WINDOW + 8;
 
 /// Chunks of points that an agent sends before it waits for the first answer.
 pub const POINTS_WINDOW: usize = 8;
+
+/// Attempts at one session, most. A session is repeated when a connection or a process broke; see
+/// `broker/party/src/owner/attempts.rs` for what the owner's agent allows a recipient in all.
+pub const ATTEMPTS_MAX: u32 = 64;
+
+/// Stands for a bucket where the agents meet before any bucket is matched.
+pub const MEETING: u32 = u32::MAX;
+
+/// Buckets of one flow, most: `counterfoil_psi::buckets` of the largest set into the smallest buckets.
+pub const BUCKETS_MAX: u32 = 1 << 14;

@@ -19,6 +19,8 @@ pub enum PeerMessage {
     Evaluated(Vec<u8>),
     /// A piece of what the `vole` protocol sends.
     Piece(Vec<u8>),
+    /// The sender has on disk what was agreed in the greetings.
+    Ready,
     /// The sender stops, and says why.
     Abort(PeerAbort),
 }
@@ -28,7 +30,7 @@ pub enum PeerMessage {
 pub struct Hello {
     /// Fresh; both sides' nonces go into the session.
     pub nonce: [u8; 32],
-    /// Identifiers that the sender will match.
+    /// Items that the sender will match, dummies among them.
     pub set_size: u64,
     /// Latest log checkpoint that the sender holds (signed-note text), for fork detection.
     pub checkpoint: Option<String>,
@@ -39,6 +41,7 @@ const BLINDED: u8 = 2;
 const EVALUATED: u8 = 3;
 const ABORT: u8 = 4;
 const PIECE: u8 = 5;
+const READY: u8 = 6;
 
 impl PeerMessage {
     /// Bytes for one Noise message. The psi crate's chunk bound keeps them under the channel's.
@@ -57,6 +60,7 @@ impl PeerMessage {
             Self::Blinded(points) => (BLINDED, points.clone()),
             Self::Evaluated(points) => (EVALUATED, points.clone()),
             Self::Piece(piece) => (PIECE, piece.clone()),
+            Self::Ready => (READY, Vec::new()),
             Self::Abort(abort) => (ABORT, abort.encode_to_vec()),
         };
         let mut out = Vec::with_capacity(1 + body.len());
@@ -86,6 +90,7 @@ impl PeerMessage {
             BLINDED => Ok(Self::Blinded(body.to_vec())),
             EVALUATED => Ok(Self::Evaluated(body.to_vec())),
             PIECE => Ok(Self::Piece(body.to_vec())),
+            READY if body.is_empty() => Ok(Self::Ready),
             ABORT => Ok(Self::Abort(
                 PeerAbort::decode(body).map_err(|_| malformed("not an abort"))?,
             )),
@@ -117,6 +122,7 @@ mod tests {
             PeerMessage::Blinded(vec![1; 64]),
             PeerMessage::Evaluated(vec![]),
             PeerMessage::Piece(vec![2; 48]),
+            PeerMessage::Ready,
             PeerMessage::Abort(PeerAbort {
                 code: "cap".into(),
                 message: "over it".into(),
@@ -144,6 +150,7 @@ mod tests {
             })
         ));
         assert!(PeerMessage::decode(&[9]).is_err());
+        assert!(PeerMessage::decode(&[READY, 0]).is_err());
         assert!(PeerMessage::decode(&[]).is_err());
     }
 

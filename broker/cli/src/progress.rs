@@ -46,6 +46,10 @@ fn show(bar: &ProgressBar, progress: &Progress) {
             count(bar, "matching", done, total);
         }
         Progress::Submitting { done, total } => count(bar, "submitting keys", *done, *total),
+        Progress::Met { buckets } if *buckets > 1 => {
+            bar.println(format!("the sets are matched in {buckets} buckets"));
+        }
+        Progress::Interrupted { why } => bar.println(format!("interrupted: {why}; trying again")),
         Progress::Released => spin(bar, "released; fetching"),
         Progress::Fetching { bytes } => spin(bar, &format!("fetching: {} KiB", bytes / 1024)),
         Progress::ReceiptVerified { .. } => spin(bar, "receipt verified; writing"),

@@ -23,9 +23,9 @@ const COUNTERS: &str = "counters.json";
 /// An attempt takes about 130 bytes: half a million of them.
 const COUNTERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Without a `limits.toml`: one million identifiers in a flow, 100 flows and ten million identifiers in a period.
+/// Without a `limits.toml`: 2^20 identifiers in a flow, 100 flows and ten million identifiers in a period.
 const DEFAULT: OwnerLimits = OwnerLimits {
-    rows_per_flow: Some(1_000_000),
+    rows_per_flow: Some(1 << 20),
     flows_per_period: Some(100),
     identifiers_per_period: Some(10_000_000),
 };
@@ -118,6 +118,16 @@ struct Counters {
 }
 
 impl Counters {
+    fn of(&self, flow: FlowId) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.flow == flow)
+    }
+
+    fn store(&self, home: &Home) -> Result<()> {
+        let bytes = serde_json::to_vec(self)
+            .map_err(|e| Error::Unexpected(format!("cannot write {COUNTERS}: {e}")))?;
+        home.write(COUNTERS, &bytes)
+    }
+
     fn load(home: &Home) -> Result<Self> {
         home.read(COUNTERS, COUNTERS_BYTES_MAX)?.map_or_else(
             || Ok(Self::default()),
@@ -131,13 +141,20 @@ impl Counters {
     }
 
     /// All versions of an agreement count together: a new version does not renew what was used.
-    fn usage(&self, agreement: &AgreementId, period: Option<Period>, flow: FlowId) -> Usage {
+    ///
+    /// A flow that is resumed does not count against itself.
+    fn usage(&self, agreement: &AgreementId, period: Option<Period>, flow: Asking) -> Usage {
         let in_period = |at: Timestamp| period.is_some_and(|p| at >= p.start && at < p.end);
+        let (Asking::Anew(id) | Asking::Again(id)) = flow;
+        let resumed = matches!(flow, Asking::Again(_));
         let mut usage = Usage {
-            flow_id_used: self.attempts.iter().any(|attempt| attempt.flow == flow),
+            flow_id_used: !resumed && self.of(id).is_some(),
             ..Usage::default()
         };
         for attempt in &self.attempts {
+            if resumed && attempt.flow == id {
+                continue;
+            }
             if attempt.agreement == *agreement && in_period(attempt.at) {
                 usage.flows_in_period = usage.flows_in_period.saturating_add(1);
                 usage.identifiers_in_period = usage
@@ -149,9 +166,19 @@ impl Counters {
     }
 }
 
+/// Whether a flow is asked for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// It must not have been counted before.
+    Anew(FlowId),
+    /// This home holds that it accepted this very request and that the flow is not over: it is counted already, or a crash
+    /// came before that.
+    Again(FlowId),
+}
+
 /// Decides on a flow with this owner's own counters and caps, and counts it if it is granted.
 ///
-/// `decide` gets what was used and the caps. When this returns [`Decision::Granted`] the attempt is durable: a crash
+/// `decide` gets what was used, the caps, and the time to decide by: that of the first decision where a flow goes on. When this returns [`Decision::Granted`] the attempt is durable: a crash
 /// at any later moment leaves it counted, and the same flow id is never granted again. Two processes of one home
 /// decide one after the other.
 ///
@@ -160,16 +187,22 @@ impl Counters {
 pub fn authorise(
     home: &Home,
     agreement: &Agreement,
-    flow: FlowId,
-    decide: impl FnOnce(Usage, OwnerLimits) -> Decision,
+    flow: Asking,
+    decide: impl FnOnce(Usage, OwnerLimits, Timestamp) -> Decision,
 ) -> Result<Decision> {
     let limits = Limits::load(home)?.of(agreement.id());
     let _lock = home.lock()?;
     let mut counters = Counters::load(home)?;
-    let now = home.clock().now();
+    let counted = match flow {
+        Asking::Anew(_) => None,
+        Asking::Again(flow) => counters.of(flow).map(|attempt| attempt.at),
+    };
+    let now = counted.unwrap_or_else(|| home.clock().now());
     let usage = counters.usage(agreement.id(), agreement.period_at(now), flow);
-    let decision = decide(usage, limits);
-    if let Decision::Granted(grant) = &decision {
+    let decision = decide(usage, limits, now);
+    if let Decision::Granted(grant) = &decision
+        && counted.is_none()
+    {
         counters.attempts.push(Attempt {
             agreement: agreement.id().clone(),
             flow: grant.flow(),
@@ -177,11 +210,47 @@ pub fn authorise(
             identifiers: u64::from(grant.identifiers()),
         });
         // A crash before this write leaves nothing granted, one after it an attempt that counts as used.
-        let bytes = serde_json::to_vec(&counters)
-            .map_err(|e| Error::Unexpected(format!("cannot write {COUNTERS}: {e}")))?;
-        home.write(COUNTERS, &bytes)?;
+        counters.store(home)?;
     }
     Ok(decision)
+}
+
+/// Charges a counted flow with further identifiers: the slots of a bucket that is matched once more, or the room for chance that
+/// buckets need. False, and nothing is charged, if the period has no room for them.
+///
+/// A recipient that breaks sessions off and comes again with other identifiers would learn nothing from an honest broker, which
+/// releases one attempt at each bucket; together with a broker that shows it what the owner submits, it would query as many
+/// identifiers again. So a repeated bucket costs what asking for as many identifiers anew would cost.
+///
+/// # Errors
+/// Counters or caps cannot be read or written; then nothing was charged.
+pub fn charge_more(
+    home: &Home,
+    agreement: &Agreement,
+    flow: FlowId,
+    identifiers: u64,
+) -> Result<bool> {
+    let limits = Limits::load(home)?.of(agreement.id());
+    let _lock = home.lock()?;
+    let mut counters = Counters::load(home)?;
+    let Some(at) = counters.of(flow).map(|attempt| attempt.at) else {
+        return Err(Error::Unexpected(
+            "a flow that was never counted is to be charged".to_owned(),
+        ));
+    };
+    let usage = counters.usage(agreement.id(), agreement.period_at(at), Asking::Anew(flow));
+    let cap = agreement.caps().identifiers_per_period;
+    let cap = limits
+        .identifiers_per_period
+        .map_or(cap, |own| own.min(cap));
+    if usage.identifiers_in_period.saturating_add(identifiers) > cap {
+        return Ok(false);
+    }
+    for attempt in counters.attempts.iter_mut().filter(|a| a.flow == flow) {
+        attempt.identifiers = attempt.identifiers.saturating_add(identifiers);
+    }
+    counters.store(home)?;
+    Ok(true)
 }
 
 #[cfg(test)]

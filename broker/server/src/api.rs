@@ -7,6 +7,7 @@ pub(crate) mod fetch;
 pub(crate) mod flows;
 pub(crate) mod log;
 pub(crate) mod operator;
+pub(crate) mod relay;
 pub(crate) mod request;
 pub(crate) mod submit;
 

@@ -11,8 +11,10 @@ use crate::ca::CertificateAuthority;
 use crate::decide::partners::BROKER_NAME;
 use crate::decide::{Regime, flows};
 use crate::error::Error;
+use crate::files::create_private_dir;
 use crate::flow::blobs::Deliveries;
 use crate::flow::registry::{Registry, Running};
+use crate::flow::running_files::RunningFiles;
 use crate::home::Home;
 use crate::limits::{Rates, Readers};
 use crate::log::{Decided, Ledger, LogDown, Recorded};
@@ -30,6 +32,7 @@ pub(crate) struct Broker {
     pub(crate) connections: Arc<Connections>,
     pub(crate) flows: Registry,
     pub(crate) deliveries: Deliveries,
+    pub(crate) running: RunningFiles,
     pub(crate) rates: Rates,
     pub(crate) readers: Arc<Readers>,
     pub(crate) regime: Regime,
@@ -59,11 +62,13 @@ impl Broker {
     /// Opens a broker's directory and its log.
     pub(crate) fn open(home: Home) -> Result<Self, Error> {
         let ledger = Ledger::open(&home.log_dir(), home.log_key()?)?;
+        create_private_dir(&home.flows_dir())?;
         let org = OrgName::new(BROKER_NAME).map_err(|e| Error::Home(e.to_string()))?;
         Ok(Self {
             authority: home.authority()?,
             operator: home.certificate_sha256("operator")?,
             deliveries: Deliveries::new(home.deliveries_dir()),
+            running: RunningFiles::new(home.flows_dir()),
             actor: Actor {
                 org,
                 user: None,
@@ -196,7 +201,7 @@ impl Broker {
             .await;
         match ended {
             Ok(_) => {
-                self.flows.end(flow);
+                self.close(flow);
                 true
             }
             Err(refusal) => {
@@ -204,6 +209,12 @@ impl Broker {
                 false
             }
         }
+    }
+
+    /// Lets go of a flow whose end is durable.
+    pub(crate) fn close(&self, flow: FlowId) {
+        self.flows.end(flow);
+        self.running.discard(*flow.as_bytes());
     }
 
     /// As [`Broker::end`], for something that failed.

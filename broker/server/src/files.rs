@@ -21,6 +21,11 @@ pub(crate) fn create_private_dir(path: &Path) -> Result<(), Error> {
 /// Writes a file whole or not at all, readable by this user only, and durable on return: a crash at any moment leaves the
 /// old file or the new one.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_parts_durably(path, &[bytes])
+}
+
+/// As [`write_durably`], of a file that lies in memory in parts.
+pub(crate) fn write_parts_durably(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -29,7 +34,9 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .mode(0o600)
         .open(&temporary)
         .map_err(Error::file("create", &temporary))?;
-    file.write_all(bytes)
+    parts
+        .iter()
+        .try_for_each(|part| file.write_all(part))
         .and_then(|()| file.sync_all())
         .map_err(Error::file("write", &temporary))?;
     fs::rename(&temporary, path).map_err(Error::file("write", path))?;

@@ -7,6 +7,7 @@
 //! tls/   ca.pem server.pem operator.pem
 //! log/   entries  checkpoint  lock      the lock says that a broker is running
 //! deliveries/            sealed deliveries, one file a flow
+//! flows/                 requests and sealed rows of flows that run, one directory a flow
 //! ```
 
 use std::fs::{self, File};
@@ -74,7 +75,7 @@ impl Home {
             )));
         }
         check_name(&config.name)?;
-        for dir in ["keys", "tls", "log", "deliveries"] {
+        for dir in ["keys", "tls", "log", "deliveries", "flows"] {
             create_private_dir(&path.join(dir))?;
         }
         let home = Self {
@@ -269,6 +270,12 @@ impl Home {
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {
         self.path.join("log")
+    }
+
+    /// Directory of what is kept of flows that run.
+    #[must_use]
+    pub fn flows_dir(&self) -> PathBuf {
+        self.path.join("flows")
     }
 
     /// Directory of the sealed deliveries.

@@ -29,6 +29,7 @@ use crate::api::log::LogService;
 use crate::api::operator::OperatorService;
 use crate::broker::Broker;
 use crate::error::Error;
+use crate::flow::restore;
 use crate::home::Home;
 use crate::log::Decided;
 use crate::refusal::{Refusal, label};
@@ -53,7 +54,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the broker in this directory and binds its port. Flows that ran when it last stopped are closed as aborted.
+    /// Opens the broker in this directory and binds its port. Flows that ran when it last stopped go on, or are closed as aborted.
     ///
     /// # Errors
     /// The directory, the log or the port cannot be used.
@@ -65,7 +66,7 @@ impl Service {
             .await
             .map_err(|source| Error::Listen { address, source })?;
         initialise(&broker).await?;
-        close_interrupted(&broker).await?;
+        restore(&broker).await?;
         Ok(Self { broker, listener })
     }
 
@@ -203,25 +204,31 @@ async fn initialise(broker: &Broker) -> Result<(), Error> {
     Ok(())
 }
 
-/// What was in memory is gone: flows without a release end here. Those with one can still be fetched.
-async fn close_interrupted(broker: &Broker) -> Result<(), Error> {
-    let interrupted: Vec<_> = broker.ledger.read(|state| {
+/// Flows without a release go on where they can: what was opened is gone with the memory, the owner's rows and the request are
+/// on disk, and the recipient submits its keys again. Those with a release can still be fetched.
+async fn restore(broker: &Arc<Broker>) -> Result<(), Error> {
+    let running: Vec<_> = broker.ledger.read(|state| {
         let flows = state.flows.iter();
         flows
             .filter(|(_, flow)| flow.stage == Stage::Running)
             .map(|(id, _)| id)
             .collect()
     });
-    for flow in interrupted {
-        broker
-            .abort(
-                flow,
-                "restart",
-                "the broker was restarted before the release was recorded; nothing left, ask again",
-            )
-            .await;
+    // Whatever was stored for another flow is of no use: everything starts from the log.
+    broker
+        .running
+        .keep_only(running.iter().map(|flow| *flow.as_bytes()))?;
+    for flow in running {
+        if !restore::flow(broker, flow) {
+            broker
+                .abort(
+                    flow,
+                    "restart",
+                    "the broker was restarted before it had anything of the flow; nothing left, ask again",
+                )
+                .await;
+        }
     }
-    // Whatever was stored for another flow can never be fetched: fetching starts from the log.
     let released = broker.ledger.read(|state| {
         let flows = state.flows.iter();
         let released = flows.filter(|(_, flow)| flow.intent_index().is_some());
@@ -234,19 +241,8 @@ async fn sweep(broker: Arc<Broker>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
-        for flow in broker.flows.deserted() {
-            broker
-                .abort(
-                    flow,
-                    "offer",
-                    "the connection to the owner's agent was lost",
-                )
-                .await;
-        }
-        for flow in broker.flows.idle() {
-            broker
-                .abort(flow, "idle", "nothing came from an agent for too long")
-                .await;
+        for (flow, reason) in broker.flows.stale() {
+            broker.abort(flow, "idle", reason).await;
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::terms::{IdentifierRule, Segment};
-use super::{CANONICAL_BYTES_MAX, Terms};
+use super::terms::{Caps, IdentifierRule, Segment};
+use super::{BUCKET_ROWS_DEFAULT, CANONICAL_BYTES_MAX, Terms};
 use crate::finding::Findings;
 use crate::moment::date_text;
 use crate::tag::Tag;
@@ -52,12 +52,7 @@ fn document(terms: &Terms) -> Value {
         "protocol": terms.protocol,
         "tags": terms.tags.iter().map(tag).collect::<Vec<_>>(),
         "segments": terms.segments.iter().map(segment).collect::<Vec<_>>(),
-        "caps": {
-            "rows_per_flow": terms.caps.rows_per_flow,
-            "flows_per_period": terms.caps.flows_per_period,
-            "period_days": terms.caps.period_days,
-            "identifiers_per_period": terms.caps.identifiers_per_period,
-        },
+        "caps": caps(terms.caps),
         "minimum_match": terms.minimum_match,
         "k": terms.k,
         "retention": {
@@ -70,6 +65,22 @@ fn document(terms: &Terms) -> Value {
         fields.insert("consent".into(), json!(consent));
     }
     document
+}
+
+/// The usual number of rows of a bucket is left out, so that an agreement from before there were buckets keeps its digest.
+fn caps(caps: Caps) -> Value {
+    let mut fields = serde_json::Map::new();
+    fields.insert("rows_per_flow".into(), json!(caps.rows_per_flow));
+    fields.insert("flows_per_period".into(), json!(caps.flows_per_period));
+    fields.insert("period_days".into(), json!(caps.period_days));
+    fields.insert(
+        "identifiers_per_period".into(),
+        json!(caps.identifiers_per_period),
+    );
+    if caps.bucket_rows != BUCKET_ROWS_DEFAULT {
+        fields.insert("bucket_rows".into(), json!(caps.bucket_rows));
+    }
+    fields.into()
 }
 
 fn identifier(rule: &IdentifierRule) -> Value {

@@ -7,7 +7,7 @@ use super::consent;
 use super::node::Node;
 use super::reader::{Field, Notes, Table};
 use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Retention, Segment};
-use super::{ROWS_PER_FLOW_MAX, Terms};
+use super::{BUCKET_ROWS_DEFAULT, ROWS_PER_FLOW_MAX, Terms};
 use crate::finding::Findings;
 use crate::keys::PartyKeys;
 use crate::segment::{Columns, Predicate};
@@ -21,6 +21,8 @@ const COLUMNS_MAX: usize = 32;
 const VERSION_MAX: u64 = u32::MAX as u64;
 /// Below 2^53, so that JSON readers with floats read it exactly.
 const IDENTIFIERS_PER_PERIOD_MAX: u64 = 1_000_000_000_000;
+/// Smaller buckets would be more than a flow can have, larger ones more than memory is meant for.
+const BUCKET_ROWS: std::ops::RangeInclusive<u64> = 1_024..=4_194_304;
 
 /// Reads all terms; the second part says on which line each field stands.
 pub(super) fn terms(root: &Node) -> Result<(Terms, BTreeMap<String, u32>), Findings> {
@@ -321,6 +323,11 @@ fn caps(field: &Field<'_>) -> Option<Caps> {
     let flows = table.integer("flows_per_period", 1..=100_000);
     let days = table.integer("period_days", 1..=3660);
     let identifiers_field = table.required("identifiers_per_period");
+    let bucket_rows = table
+        .optional("bucket_rows")
+        .map_or(Some(u64::from(BUCKET_ROWS_DEFAULT)), |field| {
+            field.integer(BUCKET_ROWS)
+        });
     table.finish();
     let identifiers_field = identifiers_field?;
     let identifiers = identifiers_field.integer(1..=IDENTIFIERS_PER_PERIOD_MAX)?;
@@ -335,6 +342,7 @@ fn caps(field: &Field<'_>) -> Option<Caps> {
         flows_per_period: whole(flows)?,
         period_days: whole(days)?,
         identifiers_per_period: identifiers,
+        bucket_rows: whole(bucket_rows)?,
     })
 }
 

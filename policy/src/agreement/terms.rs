@@ -170,6 +170,8 @@ pub struct Caps {
     pub period_days: u32,
     /// Most identifiers that the recipient may bring to all flows of a period together.
     pub identifiers_per_period: u64,
+    /// Rows that a bucket is meant to have where sets are split; both agents' and the broker's memory grows with it.
+    pub bucket_rows: u32,
 }
 
 /// How long records are kept and when delivered rows must be gone.

@@ -39,6 +39,21 @@ fn line_of(needle: &str) -> u32 {
 }
 
 #[test]
+fn the_usual_bucket_leaves_no_mark_and_another_is_signed() {
+    let with = |rows: u32| {
+        let line = format!("period_days = 30\nbucket_rows = {rows}\n");
+        changed("period_days = 30\n", &line)
+    };
+    let usual = with(1 << 20).unwrap();
+    assert_eq!(usual.digest(), sample().digest());
+    let small = with(1024).unwrap();
+    assert_ne!(small.digest(), usual.digest());
+    let again = Agreement::from_canonical(small.canonical_bytes()).unwrap();
+    assert_eq!(again.caps().bucket_rows, 1024);
+    assert!(with(1023).is_err() && with((1 << 22) + 1).is_err());
+}
+
+#[test]
 fn the_template_parses_and_needs_no_advice() {
     let agreement = sample();
     assert_eq!(agreement.id().as_str(), "north-bank-east-life-tags");

@@ -130,6 +130,28 @@ impl IdentifierSet {
         Ok(())
     }
 
+    /// Some items of this set as a set of their own, in the order given, filled with dummies up to `slots`. Indices that are not
+    /// of this set are left out. Nothing may be inserted into it.
+    ///
+    /// # Errors
+    /// [`SetError::Full`].
+    pub fn part<R: CryptoRng + ?Sized>(
+        &self,
+        indices: &[u32],
+        slots: usize,
+        rng: &mut R,
+    ) -> Result<Self, SetError> {
+        let mut part = Self::new(self.kind, rng);
+        for item in indices
+            .iter()
+            .filter_map(|index| self.arena.try_item(*index))
+        {
+            part.arena.push(item)?;
+        }
+        part.fill(slots, rng)?;
+        Ok(part)
+    }
+
     /// The canonical bytes of an identifier, as [`Identifier::as_bytes`] gave them.
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&[u8]> {
@@ -271,6 +293,9 @@ mod tests {
         ] {
             assert_ne!(format!("{}\0", kind.label()).as_bytes(), DUMMY_LABEL);
         }
+        let part = set.part(&[0, 100, 5], 4, &mut rng).unwrap();
+        assert_eq!((part.len(), part.expose_value(0)), (4, Some("a@b.c")));
+        assert_eq!(part.get(1), set.get(5));
         // A set that is full enough stays as it is.
         set.fill(3, &mut rng).unwrap();
         assert_eq!(set.len(), 100);

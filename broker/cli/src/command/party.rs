@@ -181,6 +181,12 @@ fn describe_flow(event: &FlowEvent) -> Option<String> {
                 table(&rows.collect::<Vec<_>>()).trim_end()
             ))
         }
+        FlowEvent::Met { buckets } if *buckets > 1 => {
+            Some(format!("the sets are matched in {buckets} buckets"))
+        }
+        FlowEvent::Interrupted { why } => Some(format!(
+            "interrupted: {why}; waiting for the recipient to come again"
+        )),
         FlowEvent::Released { entry, rows, .. } => Some(format!(
             "released {rows} rows, entry {entry}, receipt verified and kept"
         )),

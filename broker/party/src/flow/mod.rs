@@ -7,8 +7,10 @@ mod fetch;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod follow;
+pub(crate) mod plan;
 mod relay;
 pub(crate) mod session;
+pub(crate) mod shard;
 mod submit;
 
 use std::time::Duration;
@@ -24,7 +26,7 @@ use crate::matching::MatchError;
 pub(crate) use fetch::{Table, fetch};
 pub use follow::Stage;
 pub(crate) use follow::{Ending, follow};
-pub(crate) use relay::{Ended, open_relay};
+pub(crate) use relay::{Ended, Session, come, wait};
 pub(crate) use submit::{Records, Submission, submit_keys, submit_rows};
 
 /// How long a lost connection is tried again before a flow is given up.
@@ -33,10 +35,8 @@ pub(crate) const RECONNECT: Duration = Duration::from_secs(30);
 /// How long the broker may take to say why a flow ended whose relay broke off.
 pub(crate) const REASON_WAIT: Duration = Duration::from_secs(5);
 
-/// The only bucket and attempt of a flow in this version: a flow that fails is asked for again, under another id.
-pub(crate) const BUCKET: u32 = 0;
-/// See [`BUCKET`].
-pub(crate) const ATTEMPT: u32 = 1;
+/// Attempts at one bucket, or at the meeting, before a flow is given up.
+pub(crate) const ATTEMPTS_MAX: u32 = 8;
 
 pub(crate) fn flow_ref(flow: FlowId) -> FlowRef {
     FlowRef {
@@ -144,6 +144,11 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Error::Unexpected("a worker thread failed".to_owned()))
+}
+
+/// Whether a failed session is worth another attempt: nobody broke a rule, the other side or the way to it was gone.
+pub(crate) fn may_be_repeated(error: &Error) -> bool {
+    is_passing(error) || matches!(error, Error::Aborted(_))
 }
 
 /// Why a matching failed: where only the connection ended, what the broker said of it.

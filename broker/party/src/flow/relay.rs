@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::limits::RELAY_FRAMES;
-use counterfoil_proto::v1::{RelayFrame, relay_frame::Frame};
+use counterfoil_proto::v1::{RelayFrame, SessionRef, Waiting, relay_frame::Frame};
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::matching::Pipe;
 use crate::transport::Broker;
 
-use super::flow_ref;
+use super::shard::Shard;
 
 /// How long the broker may take to pass on what was sent before this side left.
 const LINGER: Duration = Duration::from_secs(30);
@@ -23,25 +23,79 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Why the relay ended, once it has; nothing if it ended in order.
 pub(crate) type Ended = oneshot::Receiver<Error>;
 
-/// Opens this side's end of a flow's relay.
+/// One attempt at a bucket, or at the meeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// Counted from 0; [`MEETING`](counterfoil_proto::limits::MEETING) for the meeting.
+    pub(crate) bucket: u32,
+    /// Counted from 1.
+    pub(crate) attempt: u32,
+}
+
+/// The recipient comes to the relay for a session.
 ///
 /// # Errors
 /// The broker refuses, or is gone.
-pub(crate) async fn open_relay(broker: &Broker, flow: FlowId) -> Result<(Pipe, Ended)> {
+pub(crate) async fn come(broker: &Broker, flow: FlowId, session: Session) -> Result<(Pipe, Ended)> {
+    let open = Frame::Open(SessionRef {
+        flow: flow.as_bytes().to_vec(),
+        bucket: session.bucket,
+        attempt: session.attempt,
+    });
+    let (stream, outgoing) = open_relay(broker, open).await?;
+    Ok(pipe(stream, outgoing))
+}
+
+/// The owner waits for the recipient to come for a session of its shard.
+///
+/// # Errors
+/// As [`come`].
+pub(crate) async fn wait(
+    broker: &Broker,
+    flow: FlowId,
+    shard: Shard,
+) -> Result<(Session, Pipe, Ended)> {
+    let wait = Frame::Wait(Waiting {
+        flow: flow.as_bytes().to_vec(),
+        shard: shard.index(),
+        shards: shard.count(),
+    });
+    let (mut stream, outgoing) = open_relay(broker, wait).await?;
+    let ended = || Error::ConnectionLost("the broker ended the relay".to_owned());
+    match stream.message().await?.ok_or_else(ended)?.frame {
+        Some(Frame::Open(open)) if open.flow == flow.as_bytes() => {
+            let session = Session {
+                bucket: open.bucket,
+                attempt: open.attempt,
+            };
+            let (pipe, ended) = pipe(stream, outgoing);
+            Ok((session, pipe, ended))
+        }
+        _ => Err(Error::Unexpected(
+            "the broker's relay does not say for which session the recipient came".to_owned(),
+        )),
+    }
+}
+
+async fn open_relay(
+    broker: &Broker,
+    first: Frame,
+) -> Result<(Streaming<RelayFrame>, mpsc::Sender<Vec<u8>>)> {
     // One frame each way waits here, the rest where there is room for it: in the broker, which bounds it.
     let (outgoing, frames) = mpsc::channel(1);
-    let open = RelayFrame {
-        frame: Some(Frame::Open(flow_ref(flow))),
-    };
     let frames = ReceiverStream::new(frames).map(|noise| RelayFrame {
         frame: Some(Frame::Noise(noise)),
     });
-    let request = tokio_stream::once(open).chain(frames);
-    let answer = crate::transport::call(broker.flows().relay(request)).await?;
+    let request = tokio_stream::once(RelayFrame { frame: Some(first) }).chain(frames);
+    let stream = crate::transport::call(broker.flows().relay(request)).await?;
+    Ok((stream, outgoing))
+}
+
+fn pipe(stream: Streaming<RelayFrame>, outgoing: mpsc::Sender<Vec<u8>>) -> (Pipe, Ended) {
     let (to_matching, incoming) = mpsc::channel(RELAY_FRAMES);
     let (why, ended) = oneshot::channel();
-    tokio::spawn(receive(answer, to_matching, why));
-    Ok((Pipe { outgoing, incoming }, ended))
+    tokio::spawn(receive(stream, to_matching, why));
+    (Pipe { outgoing, incoming }, ended)
 }
 
 /// Takes what the broker passes on, until it ends.

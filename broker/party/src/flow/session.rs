@@ -13,7 +13,8 @@ use crate::matching::Met;
 use crate::noise::{Binding, Statics};
 use crate::transport::Broker;
 
-use super::{ATTEMPT, BUCKET};
+use super::plan::Plan;
+use super::relay::Session;
 
 /// Own Noise key and the peer's, as the agreement pins it.
 pub(crate) struct Keys {
@@ -38,13 +39,20 @@ impl Keys {
     }
 }
 
-pub(crate) fn binding(agreement: &Agreement, request: &VerifiedRequest) -> Binding {
+/// Binds a channel to a session; without a plan, to the meeting in which it is made.
+pub(crate) fn binding(
+    agreement: &Agreement,
+    request: &VerifiedRequest,
+    plan: Option<&Plan>,
+    session: Session,
+) -> Binding {
     Binding {
         agreement: *agreement.digest().as_bytes(),
         request: *request.digest().as_bytes(),
         flow: *request.body().flow.as_bytes(),
-        bucket: BUCKET,
-        attempt: ATTEMPT,
+        plan: plan.map_or([0; 32], Plan::digest),
+        bucket: session.bucket,
+        attempt: session.attempt,
     }
 }
 

@@ -19,7 +19,11 @@ use crate::transport::Broker;
 pub(crate) struct Submission {
     pub(crate) flow: FlowId,
     pub(crate) session: SessionId,
+    /// Of each bucket of this side.
     pub(crate) count: u64,
+    pub(crate) bucket: u32,
+    /// Buckets of the flow.
+    pub(crate) buckets: u32,
 }
 
 /// Records of one length, made one after the other.
@@ -48,6 +52,8 @@ pub(crate) async fn submit_rows(
         count: submission.count,
         columns: layout.to_wire(),
         consent,
+        bucket: submission.bucket,
+        buckets: submission.buckets,
     };
     let head = RowsChunk {
         part: Some(rows_chunk::Part::Header(header)),
@@ -63,7 +69,8 @@ pub(crate) async fn submit_rows(
     settle(maker, sent.map(|_| ())).await
 }
 
-/// The recipient's row keys.
+/// The recipient's row keys. True when the bucket is joined; false if it has to be matched again, because the owner's agent lost
+/// its rows.
 ///
 /// # Errors
 /// As [`submit_rows`].
@@ -72,11 +79,13 @@ pub(crate) async fn submit_keys(
     submission: &Submission,
     records: impl Records,
     progress: impl Fn(u64) + Send + 'static,
-) -> Result<()> {
+) -> Result<bool> {
     let header = KeysHeader {
         flow: submission.flow.as_bytes().to_vec(),
         session: submission.session.as_bytes().to_vec(),
         count: submission.count,
+        bucket: submission.bucket,
+        buckets: submission.buckets,
     };
     let head = KeysChunk {
         part: Some(keys_chunk::Part::Header(header)),
@@ -89,7 +98,7 @@ pub(crate) async fn submit_keys(
     let sent = client
         .submit_keys(tokio_stream::once(head).chain(pieces))
         .await;
-    settle(maker, sent.map(|_| ())).await
+    settle(maker, sent.map(|reply| reply.into_inner().joined)).await
 }
 
 type Maker = tokio::task::JoinHandle<Result<()>>;
@@ -131,7 +140,7 @@ fn make_pieces(
 }
 
 /// A failure of our own explains one of the connection, which only broke off with it.
-async fn settle(maker: Maker, sent: std::result::Result<(), tonic::Status>) -> Result<()> {
+async fn settle<T>(maker: Maker, sent: std::result::Result<T, tonic::Status>) -> Result<T> {
     match maker.await {
         Ok(Ok(())) => Ok(sent?),
         Ok(Err(error)) => Err(error),
@@ -208,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn our_own_failure_is_the_one_that_is_told() {
         let maker = tokio::spawn(async { Err(Error::Unexpected("ours".to_owned())) });
-        let error = settle(maker, Err(tonic::Status::aborted("cut off")))
+        let error = settle::<()>(maker, Err(tonic::Status::aborted("cut off")))
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "unexpected: ours");

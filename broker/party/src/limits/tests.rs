@@ -62,12 +62,16 @@ impl Scene {
     }
 
     fn attempt(&self, flow: u8, set_size: u32) -> Result<Decision> {
+        self.asks(Asking::Anew(FlowId::from_bytes([flow; 16])), flow, set_size)
+    }
+
+    fn asks(&self, asked: Asking, flow: u8, set_size: u32) -> Result<Decision> {
         let request = self.request(flow, set_size);
         authorise(
             &self.owner,
             &self.agreement,
-            request.body().flow,
-            |usage, owner_limits| {
+            asked,
+            |usage, owner_limits, now| {
                 let facts = Facts {
                     status: AgreementStatus::Active,
                     agreement: &self.agreement,
@@ -75,7 +79,7 @@ impl Scene {
                     usage,
                     owner_limits,
                     assessments: Assessments::default(),
-                    now: self.owner.clock().now(),
+                    now,
                 };
                 decide(Rules::built_in(), &facts, &request)
             },
@@ -101,6 +105,32 @@ impl Scene {
     fn limit(&self, text: &str) {
         self.owner.write(FILE, text.as_bytes()).unwrap();
     }
+}
+
+#[test]
+fn a_flow_that_goes_on_is_counted_once_and_what_it_repeats_is_charged() {
+    let scene = scene();
+    scene.limit("[default]\nflows_per_period = 1\nidentifiers_per_period = 350\n");
+    let id = FlowId::from_bytes([1; 16]);
+    let again = || scene.asks(Asking::Again(id), 1, 100).unwrap();
+    let charge = |more| charge_more(&scene.owner, &scene.agreement, id, more);
+    assert!(charge(1).is_err(), "never counted");
+    // A crash between accepting and counting.
+    assert!(matches!(again(), Decision::Granted(_)));
+    assert!(matches!(again(), Decision::Granted(_)));
+    assert_eq!(Counters::load(&scene.owner).unwrap().attempts.len(), 1);
+    assert_eq!(scene.denied(1, 100), DenialCode::Replayed);
+    for (more, charged) in [(200, true), (51, false), (50, true), (1, false)] {
+        assert_eq!(charge(more).unwrap(), charged, "{more}");
+    }
+    assert_eq!(
+        Counters::load(&scene.owner).unwrap().attempts[0].identifiers,
+        350
+    );
+    // Under the agreement's own cap, too.
+    scene.limit("");
+    assert!(!charge(u64::MAX).unwrap());
+    assert!(matches!(again(), Decision::Granted(_)));
 }
 
 #[test]
@@ -185,7 +215,7 @@ fn a_period_renews_and_a_new_version_does_not() {
         attempts: vec![attempt(period.start), attempt(period.end)],
     };
     let other = FlowId::from_bytes([1; 16]);
-    let usage = counters.usage(scene.agreement.id(), Some(period), other);
+    let usage = counters.usage(scene.agreement.id(), Some(period), Asking::Anew(other));
     assert_eq!(
         (
             usage.flows_in_period,
@@ -197,14 +227,14 @@ fn a_period_renews_and_a_new_version_does_not() {
     let second = agreement_between(&scene.owner, &scene.recipient, 2);
     assert_eq!(
         counters
-            .usage(second.id(), second.period_at(now), other)
+            .usage(second.id(), second.period_at(now), Asking::Anew(other))
             .flows_in_period,
         1
     );
     // Outside any period a flow id stays used.
     assert!(
         counters
-            .usage(second.id(), None, FlowId::from_bytes([9; 16]))
+            .usage(second.id(), None, Asking::Anew(FlowId::from_bytes([9; 16])))
             .flow_id_used
     );
 }

@@ -13,13 +13,16 @@
 
 mod error;
 mod link;
+mod meeting;
 mod run;
 
 #[cfg(test)]
 mod tests;
 
 use counterfoil_proto::peer::{Hello, PeerMessage};
-use counterfoil_psi::{Protocol, Role, SessionId, SessionInputs, SessionNonce, Token};
+use counterfoil_psi::{
+    BucketKey, Protocol, Role, SessionId, SessionInputs, SessionNonce, Token,
+};
 
 use crate::noise::{Binding, Channel, Initiator, Responder, Statics};
 
@@ -92,6 +95,7 @@ pub struct Met {
     link: Link,
     session: SessionId,
     begin: Begin,
+    bucket_key: BucketKey,
     own_set_size: u64,
     peer: Hello,
 }
@@ -129,13 +133,14 @@ pub async fn meet(opening: Opening<'_>, mut pipe: Pipe) -> Result<Met, MatchErro
         patience: opening.patience,
     };
     match greet(&opening, &mut link).await {
-        Ok((session, peer)) => Ok(Met {
+        Ok((session, bucket_key, peer)) => Ok(Met {
             link,
             session,
             begin: Begin {
                 protocol: opening.protocol,
                 role: opening.role,
             },
+            bucket_key,
             own_set_size: opening.set_size,
             peer,
         }),
@@ -164,7 +169,10 @@ async fn shake_hands(opening: &Opening<'_>, pipe: &mut Pipe) -> Result<Channel, 
     }
 }
 
-async fn greet(opening: &Opening<'_>, link: &mut Link) -> Result<(SessionId, Hello), MatchError> {
+async fn greet(
+    opening: &Opening<'_>,
+    link: &mut Link,
+) -> Result<(SessionId, BucketKey, Hello), MatchError> {
     let nonce = SessionNonce::generate(&mut rand::rng());
     let hello = Hello {
         nonce: *nonce.as_bytes(),
@@ -188,15 +196,15 @@ async fn greet(opening: &Opening<'_>, link: &mut Link) -> Result<(SessionId, Hel
         Role::Owner => (nonce, peer_nonce),
         Role::Recipient => (peer_nonce, nonce),
     };
-    let session = SessionId::derive(&SessionInputs {
+    let inputs = SessionInputs {
         flow: &opening.binding.flow,
         bucket: opening.binding.bucket,
         attempt: opening.binding.attempt,
         owner_nonce,
         recipient_nonce,
         agreement_digest: &opening.binding.agreement,
-    });
-    Ok((session, peer))
+    };
+    Ok((SessionId::derive(&inputs), BucketKey::derive(&inputs), peer))
 }
 
 /// Tells the peer of `error`, if it is this side that stops for it.

@@ -32,6 +32,7 @@ impl Met {
             begin,
             own_set_size,
             peer,
+            ..
         } = self;
         let allowed = allowed(link.patience, begin.protocol, own_set_size, peer.set_size);
         let work = async {
@@ -135,7 +136,7 @@ async fn take(mut side: TokenExchange, message: PeerMessage) -> Result<TokenExch
         PeerMessage::Blinded(points) => Message::Blinded(points),
         PeerMessage::Evaluated(points) => Message::Evaluated(points),
         PeerMessage::Piece(piece) => Message::Piece(piece),
-        PeerMessage::Hello(_) | PeerMessage::Abort(_) => {
+        PeerMessage::Hello(_) | PeerMessage::Ready | PeerMessage::Abort(_) => {
             return Err(MatchError::Misbehaved("it greets a second time".to_owned()));
         }
     };

@@ -66,6 +66,8 @@ pub struct Binding {
     pub request: [u8; 32],
     /// The flow.
     pub flow: [u8; 16],
+    /// Names how the flow's sets are split ([`crate::flow`]); zeros where the agents meet to agree on that.
+    pub plan: [u8; 32],
     /// Bucket of the flow's sets.
     pub bucket: u32,
     /// Attempt at that bucket, from 1.
@@ -79,6 +81,7 @@ impl Binding {
         prologue.extend_from_slice(&self.agreement);
         prologue.extend_from_slice(&self.request);
         prologue.extend_from_slice(&self.flow);
+        prologue.extend_from_slice(&self.plan);
         prologue.extend_from_slice(&self.bucket.to_be_bytes());
         prologue.extend_from_slice(&self.attempt.to_be_bytes());
         prologue.extend_from_slice(b"initiator=recipient,responder=owner");

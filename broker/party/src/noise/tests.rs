@@ -14,6 +14,7 @@ fn binding() -> Binding {
         agreement: [1; 32],
         request: [2; 32],
         flow: [3; 16],
+        plan: [4; 32],
         bucket: 0,
         attempt: 1,
     }

@@ -9,38 +9,38 @@ use counterfoil_policy::decision::{self as policy, AgreementStatus, Decision, Fa
 use counterfoil_policy::request::{RequestBody, SignedRequest};
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::v1::DeclineRequest;
-use counterfoil_psi::{PayloadLength, Role, RowContext};
 use tokio::time::timeout;
 
 use crate::audit::log_key;
 use crate::data::Asked;
 use crate::error::{Denial, Error, Result};
-use crate::flow::{
-    self, Ending, REASON_WAIT, Submission, explain, follow, is_passing, off_thread, open_relay,
-    session, submit_rows,
-};
+use crate::flow::shard::Shard;
+use crate::flow::{self, REASON_WAIT, follow, off_thread, session};
 use crate::home::Home;
-use crate::matching::{Matched, Opening, Patience, PeerSize, meet};
+use crate::limits::{self, Asking};
 use crate::receipts::Known;
 use crate::transport::{Broker, call};
-use crate::{agreements, audit, limits};
+use crate::{agreements, audit};
 
+use super::attempts::{Attempts, forget};
 use super::dataset::{self, Prepared, Unfit};
-use super::rows::SealedRows;
+use super::sessions::Sessions;
 use super::{FlowEvent, OnEvent, ServeEvent};
 
 /// A flow that was offered to this owner.
 pub(super) struct OwnerFlow {
-    home: Arc<Home>,
-    broker: Broker,
+    pub(super) home: Arc<Home>,
+    pub(super) broker: Broker,
     events: OnEvent,
     request: SignedRequest,
+    shard: Shard,
 }
 
 /// A flow that this owner takes part in.
-struct Accepted {
-    agreement: Arc<Agreement>,
-    grant: Grant,
+pub(super) struct Accepted {
+    pub(super) agreement: Arc<Agreement>,
+    pub(super) grant: Grant,
+    pub(super) keys: session::Keys,
 }
 
 impl Accepted {
@@ -103,16 +103,18 @@ impl OwnerFlow {
         broker: Broker,
         events: OnEvent,
         request: SignedRequest,
+        shard: Shard,
     ) -> Self {
         Self {
             home,
             broker,
             events,
             request,
+            shard,
         }
     }
 
-    fn id(&self) -> FlowId {
+    pub(super) fn id(&self) -> FlowId {
         self.request.unverified().flow
     }
 
@@ -127,7 +129,7 @@ impl OwnerFlow {
         }
     }
 
-    fn tell(&self, what: FlowEvent) {
+    pub(super) fn tell(&self, what: FlowEvent) {
         (self.events)(ServeEvent::Flow {
             flow: self.id().to_string(),
             what,
@@ -171,6 +173,7 @@ impl OwnerFlow {
             message: denial.message.clone(),
             would_pass: denial.would_pass.clone(),
         };
+        forget(&self.home, self.id())?;
         call(self.broker.flows().decline(request)).await?;
         self.tell(FlowEvent::Declined { denial });
         Ok(())
@@ -193,84 +196,41 @@ impl OwnerFlow {
 
     async fn carry_out(&self, accepted: &Accepted, prepared: Prepared) -> Result<()> {
         let on_stage = |stage| self.tell(FlowEvent::Stage { stage });
+        let sessions = Sessions::new(self, accepted, prepared, self.shard)?;
         let mut ending = pin!(follow(&self.broker, self.id(), &on_stage));
-        let worked = tokio::select! {
-            worked = self.match_and_submit(accepted, prepared) => worked,
-            // Over before the rows were in: refused, aborted, or the broker is gone.
-            ending = &mut ending => return match ending.and_then(Ending::released) {
-                Ok(()) => Err(Error::Unverified("the broker says that a flow was released before the rows were in".to_owned())),
-                Err(error) => Err(error),
+        let ended = tokio::select! {
+            error = sessions.run() => match timeout(REASON_WAIT, ending.as_mut()).await {
+                // The broker knows better why a relay is refused.
+                Ok(ended) => ended,
+                Err(_) => return Err(self.stop(error).await),
             },
+            ended = &mut ending => ended,
         };
-        match worked {
-            Ok(()) => ending.await?.released()?,
-            // The broker knows better why a connection broke off.
-            Err(error) if is_passing(&error) || matches!(error, Error::Aborted(_)) => {
-                timeout(REASON_WAIT, ending)
-                    .await
-                    .unwrap_or(Err(error))?
-                    .released()?;
-            }
-            Err(error) => return Err(error),
+        // Gone without an end, it goes on when the broker offers it again.
+        let ended = ended?;
+        forget(&self.home, self.id())?;
+        ended.released()?;
+        if !self.shard.is_first() {
+            return Ok(());
         }
         self.keep_receipt(accepted).await
     }
 
-    async fn match_and_submit(&self, accepted: &Accepted, prepared: Prepared) -> Result<()> {
-        let matched = self.match_tokens(accepted, &prepared).await?;
-        let length = PayloadLength::new(prepared.layout.payload_len())
-            .map_err(|e| Error::Unexpected(e.to_string()))?;
-        let context = RowContext::new(
-            matched.session,
-            *accepted.agreement.digest().as_bytes(),
-            length,
+    /// Ends a flow that this side cannot go on with, so that the recipient does not wait for it.
+    async fn stop(&self, error: Error) -> Error {
+        let told = Denial::local(
+            error.code(),
+            "flow",
+            "the owner's agent cannot go on with the flow",
+            "ask the owner, then ask for the flow again",
         );
-        let total = matched.tokens.len() as u64;
-        let submission = Submission {
-            flow: self.id(),
-            session: matched.session,
-            count: total,
-        };
-        let (layout, consent) = (prepared.layout.clone(), prepared.consent.clone());
-        let rows = SealedRows::shuffled(prepared, context, matched.tokens);
-        let tell = self.teller();
-        submit_rows(
-            &self.broker,
-            &submission,
-            &layout,
-            consent,
-            rows,
-            move |done| tell(FlowEvent::Submitting { done, total }),
-        )
-        .await
-    }
-
-    async fn match_tokens(&self, accepted: &Accepted, prepared: &Prepared) -> Result<Matched> {
-        let (pipe, ended) = open_relay(&self.broker, self.id()).await?;
-        let recipient = accepted.agreement.recipient();
-        let keys = session::Keys::of(&self.home, &recipient.noise_key)?;
-        let checkpoint = session::own_checkpoint(&self.home)?;
-        let opening = Opening {
-            role: Role::Owner,
-            statics: keys.statics(),
-            binding: session::binding(&accepted.agreement, accepted.grant.request()),
-            protocol: session::protocol(&accepted.agreement, accepted.grant.request())?,
-            set_size: prepared.set.len() as u64,
-            checkpoint: checkpoint.as_deref(),
-            // What was charged to the caps, to the identifier.
-            peer: PeerSize::Exactly(accepted.grant.identifiers().into()),
-            patience: Patience::COMING,
-        };
-        let name = recipient.name.as_str();
-        let met = match meet(opening, pipe).await {
-            Ok(met) => session::compare_logs(&self.home, &self.broker, met).await?,
-            Err(error) => return Err(explain(error, ended, name).await),
-        };
-        let tell = |step| self.tell(FlowEvent::Matching(step));
-        match met.run(Arc::clone(&prepared.set), &tell).await {
-            Ok(matched) => Ok(matched),
-            Err(error) => Err(explain(error, ended, name).await),
+        if let Err(unheard) = self.decline(told).await {
+            tracing::debug!(error = %unheard, "the broker was not told that a flow cannot go on");
         }
+        if let Err(left) = forget(&self.home, self.id()) {
+            tracing::warn!(error = %left, "what was kept of a flow could not be removed");
+        }
+        error
     }
 
     async fn keep_receipt(&self, accepted: &Accepted) -> Result<()> {
@@ -332,7 +292,14 @@ fn judge_under(
         Ok(request) => request,
         Err(error) => return Ok(Err(denied((&error).into()))),
     };
-    let decision = limits::authorise(home, &agreement, claimed.flow, |usage, owner_limits| {
+    let keys = session::Keys::of(home, &agreement.recipient().noise_key)?;
+    // A flow that this home accepted goes on; what it was counted by then, it is not counted by again.
+    let asked = match Attempts::load(home, &request)? {
+        Some(_) => Asking::Again(claimed.flow),
+        None => Asking::Anew(claimed.flow),
+    };
+    let mut begun = Ok(());
+    let decision = limits::authorise(home, &agreement, asked, |usage, owner_limits, now| {
         let facts = Facts {
             status,
             agreement: &agreement,
@@ -342,14 +309,21 @@ fn judge_under(
             owner_limits,
             // Only the broker assesses.
             assessments: policy::Assessments::default(),
-            now: home.clock().now(),
+            now,
         };
-        policy::decide(policy::Rules::built_in(), &facts, &request)
+        let decision = policy::decide(policy::Rules::built_in(), &facts, &request);
+        if asked == Asking::Anew(claimed.flow) && matches!(decision, Decision::Granted(_)) {
+            // Before the count: a crash between the two leaves a flow that goes on and is counted then.
+            begun = Attempts::begin(home, &request);
+        }
+        decision
     })?;
+    begun?;
     Ok(match decision {
         Decision::Granted(grant) => Ok(Accepted {
             agreement: Arc::new(agreement),
             grant,
+            keys,
         }),
         Decision::Denied(denial) => Err(denied(denial)),
     })

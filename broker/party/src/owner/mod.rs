@@ -5,10 +5,12 @@
 //! caps, and an attempt is counted durably before the recipient can learn anything from it. One flow that fails,
 //! or panics, ends nothing but itself.
 
+mod attempts;
 mod dataset;
 mod flow;
 mod rows;
 mod serve;
+mod sessions;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use serde::Serialize;
 use crate::data::ReadReport;
 use crate::error::Denial;
 pub use crate::flow::Stage;
+pub use crate::flow::shard::Shard;
 use crate::matching::MatchProgress;
 
 pub use serve::serve;
@@ -30,14 +33,17 @@ pub struct ServeOptions {
     pub flows_max: usize,
     /// How long running flows may go on after the service was told to stop.
     pub grace: Duration,
+    /// The buckets of each flow that this process carries out.
+    pub shard: Shard,
 }
 
 impl Default for ServeOptions {
-    /// 4 flows, 30 s.
+    /// 4 flows, 30 s, all buckets.
     fn default() -> Self {
         Self {
             flows_max: 4,
             grace: Duration::from_secs(30),
+            shard: Shard::WHOLE,
         }
     }
 }
@@ -94,7 +100,7 @@ pub enum FlowEvent {
         segment: Option<String>,
         /// The tags asked for.
         tags: Vec<String>,
-        /// Identifiers that the recipient brings.
+        /// The class of the recipient's set: it brings so many identifiers at most.
         set_size: u32,
     },
     /// It was declined, and the broker told so.
@@ -117,9 +123,19 @@ pub enum FlowEvent {
         /// Where.
         stage: Stage,
     },
-    /// Tokens are made with the recipient's agent.
+    /// Both agents have met: the sets are split.
+    Met {
+        /// Into so many buckets.
+        buckets: u32,
+    },
+    /// Tokens of a bucket are made with the recipient's agent.
     Matching(MatchProgress),
-    /// Sealed rows sent so far.
+    /// A session was broken off, and the recipient may come again.
+    Interrupted {
+        /// Why.
+        why: String,
+    },
+    /// Sealed rows of a bucket sent so far.
     Submitting {
         /// How many.
         done: u64,

@@ -1,11 +1,13 @@
 //! Listening for flows, over lost connections, and running them side by side.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use counterfoil_policy::request::{REQUEST_BYTES_MAX, SignedRequest};
+use counterfoil_policy::text::FlowId;
 use counterfoil_proto::v1::{ListenRequest, Offer};
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
@@ -15,10 +17,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 
 use crate::error::{Error, Result};
+use crate::flow::shard::Shard;
 use crate::flow::{Backoff, is_passing};
-use crate::home::Home;
+use crate::home::{Home, HomeLock};
 use crate::transport::{Broker, call};
 
+use super::attempts;
 use super::flow::{self, OwnerFlow};
 use super::{FlowEvent, OnEvent, ServeEvent, ServeOptions};
 
@@ -43,10 +47,13 @@ pub async fn serve(
     events: OnEvent,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let _lock = home.serve_lock()?;
+    let _lock = lock_shard(&home, options.shard)?;
+    attempts::forget_old(&home)?;
     let mut service = Service {
         places: Arc::new(Semaphore::new(options.flows_max.max(1))),
         flows: JoinSet::new(),
+        taken: Arc::default(),
+        shard: options.shard,
         home,
         events,
     };
@@ -56,11 +63,56 @@ pub async fn serve(
     served
 }
 
+/// One process serves each shard of a home.
+fn lock_shard(home: &Home, shard: Shard) -> Result<HomeLock> {
+    if shard == Shard::WHOLE {
+        return home.serve_lock();
+    }
+    let name = format!(".serve-lock.{}-of-{}", shard.index(), shard.count());
+    home.try_lock(&name)?.ok_or_else(|| {
+        Error::Busy(format!(
+            "`counterfoil party serve --shard {shard}` already runs for `{}`",
+            home.path().display()
+        ))
+    })
+}
+
 struct Service {
     home: Arc<Home>,
     events: OnEvent,
     places: Arc<Semaphore>,
     flows: JoinSet<()>,
+    /// Those that run or wait here: a broker offers them again to an agent that comes back.
+    taken: Arc<Mutex<HashSet<FlowId>>>,
+    shard: Shard,
+}
+
+/// One of [`Service::taken`], until dropped.
+struct Taken {
+    flow: FlowId,
+    of: Arc<Mutex<HashSet<FlowId>>>,
+}
+
+impl Taken {
+    /// Nothing for a flow that is taken already.
+    fn new(flow: FlowId, of: &Arc<Mutex<HashSet<FlowId>>>) -> Option<Self> {
+        let new = lock(of).insert(flow);
+        new.then(|| Self {
+            flow,
+            of: Arc::clone(of),
+        })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        lock(&self.of).remove(&self.flow);
+    }
+}
+
+fn lock(flows: &Mutex<HashSet<FlowId>>) -> MutexGuard<'_, HashSet<FlowId>> {
+    // A set is whole whenever its lock is let go.
+    flows.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Service {
@@ -129,17 +181,22 @@ impl Service {
             Ok(request) => request,
             Err(why) => return (self.events)(ServeEvent::Unreadable { why }),
         };
+        let Some(taken) = Taken::new(request.unverified().flow, &self.taken) else {
+            return;
+        };
         let flow = OwnerFlow::new(
             Arc::clone(&self.home),
             broker.clone(),
             Arc::clone(&self.events),
             request,
+            self.shard,
         );
         if self.flows.len() >= WAITING_MAX {
             return flow.decline_busy().await;
         }
         let places = Arc::clone(&self.places);
         self.flows.spawn(async move {
+            let _taken = taken;
             let Ok(_place) = places.acquire().await else {
                 return;
             };
@@ -152,7 +209,7 @@ impl Service {
         (self.events)(ServeEvent::Stopping {
             running: self.flows.len(),
         });
-        // What has not ended then is cut: the broker sees the relay end and records the flow as aborted.
+        // What has not ended then is cut, and goes on when this home is served again.
         drop(
             timeout(grace, async {
                 while self.flows.join_next().await.is_some() {}

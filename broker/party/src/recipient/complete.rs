@@ -11,63 +11,21 @@ use counterfoil_policy::text::{FlowId, TagName};
 use counterfoil_proto::delivery::Delivery;
 use counterfoil_proto::v1::AcknowledgeRequest;
 
+use crate::audit;
 use crate::audit::log_key;
 use crate::data::OutputFile;
 use crate::error::{Error, Result};
-use crate::flow::{self, Ending, Table, again, follow, is_passing};
+use crate::flow::plan::Plan;
+use crate::flow::{self, Table, again, is_passing};
 use crate::home::Home;
 use crate::receipts::{Known, StoredReceipt};
 use crate::transport::{Broker, call};
-use crate::{agreements, audit};
 
-use super::map::{self, MapReader};
-use super::record::{self, FlowRecord, Step, forget};
-use super::run::{millis, undecided};
+use super::map;
+use super::own::OwnReader;
+use super::record::{FlowRecord, Step, forget, forget_rows};
+use super::run::millis;
 use super::{Durations, Exchanged, OnProgress, Progress, TagLoss, prepare};
-
-/// Settles a flow that was interrupted: fetches what was released, or says that nothing was and forgets the flow.
-///
-/// # Errors
-/// [`Error::Local`] for a flow that this home does not know; [`Error::Busy`] for one that another process carries out;
-/// [`Error::Aborted`] or [`Error::Denied`] if nothing was
-/// released; else as [`super::exchange`].
-pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<Exchanged> {
-    FlowRecord::load(home, flow)?;
-    let _lock = record::lock(home, flow)?;
-    // Again, as whoever held the lock has left it.
-    let record = FlowRecord::load(home, flow)?;
-    if record.step == Step::Requested {
-        forget(home, flow)?;
-        return Err(Error::Aborted(format!(
-            "flow `{flow}` was interrupted before this side had sent a key"
-        )));
-    }
-    let broker = Broker::connect(home).await?;
-    let agreement = agreements::load(home, &record.agreement, record.version)?;
-    let on_stage = |stage| progress(Progress::Stage { stage });
-    match follow(&broker, flow, &on_stage)
-        .await
-        .and_then(Ending::released)
-    {
-        Ok(()) => {
-            progress(Progress::Released);
-            complete(
-                home,
-                &broker,
-                &agreement,
-                record,
-                progress,
-                Durations::default(),
-            )
-            .await
-        }
-        Err(error @ (Error::Denied(_) | Error::Aborted(_))) => {
-            forget(home, flow)?;
-            Err(error)
-        }
-        Err(error) => Err(undecided(flow, &error)),
-    }
-}
 
 /// Fetches, verifies, opens, writes, acknowledges, forgets: in this order.
 ///
@@ -153,7 +111,7 @@ async fn deliver(
         write_output(home, &mut record, delivery, &request.body().tags).await?;
     }
     // A crash here leaves the whole file and a record that `resume` finishes from.
-    map::remove(home, record.flow)?;
+    forget_rows(home, record.flow)?;
     let acknowledged = acknowledge(broker, record.flow, sha256).await;
     if acknowledged {
         forget(home, record.flow)?;
@@ -240,6 +198,7 @@ async fn write_output(
         columns: record.columns.clone(),
         tags: tags.to_vec(),
         overwrite,
+        buckets: record.plan.as_ref().map_or(0, Plan::buckets),
     };
     record.advance(home, Step::Writing)?;
     let written = flow::off_thread(move || job.write(delivery)).await?;
@@ -259,10 +218,11 @@ pub(super) struct Output {
     pub(super) columns: Vec<String>,
     pub(super) tags: Vec<TagName>,
     pub(super) overwrite: bool,
+    pub(super) buckets: u32,
 }
 
 impl Output {
-    /// Joins the delivery with the map, in the order of the own file.
+    /// Joins the delivery with the own rows by the maps, in the order of the own file.
     pub(super) fn write(self, delivery: Delivery) -> Result<()> {
         let expected = delivery.rows.len();
         let mut rows: HashMap<[u8; 16], Vec<String>> = delivery.rows.into_iter().collect();
@@ -271,19 +231,26 @@ impl Output {
                 "the delivery has one customer twice: nothing of it was written".to_owned(),
             ));
         }
-        let names = prepare::output_columns(&self.columns, &self.tags);
-        let mut output = OutputFile::create(&self.path, &names, self.overwrite)?;
-        let mut map = MapReader::open(&self.home, self.flow)?;
-        while let Some((match_id, own)) = map.next_row()? {
-            if let Some(values) = rows.remove(&match_id) {
-                output.write_row(own.iter().chain(&values).map(String::as_str))?;
-            }
-        }
+        let mut placed = map::place(&self.home, self.flow, self.buckets, &mut rows)?;
         if !rows.is_empty() {
             return Err(Error::Unverified(format!(
                 "the broker delivered {} rows of customers that are not in the own file: nothing was written",
                 rows.len()
             )));
+        }
+        let names = prepare::output_columns(&self.columns, &self.tags);
+        let mut output = OutputFile::create(&self.path, &names, self.overwrite)?;
+        let mut all = OwnReader::open(&self.home, self.flow)?;
+        for row in 0.. {
+            let Some(own) = all.next_row()? else { break };
+            if let Some(values) = placed.remove(&row) {
+                output.write_row(own.iter().chain(&values).map(String::as_str))?;
+            }
+        }
+        if !placed.is_empty() {
+            return Err(Error::Unexpected(
+                "the own rows and the maps of a flow do not fit".to_owned(),
+            ));
         }
         output.finish()?;
         Ok(())

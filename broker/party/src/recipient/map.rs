@@ -1,192 +1,138 @@
-//! The match map of a flow: for each own row its match id, identifier and carried cells.
+//! The match map of a bucket: for each slot its match id, the key of the owner's row, and which own row it is.
 //!
-//! It is written before the row keys are submitted, so that a delivery that was released just before a crash can
-//! still be read: the tokens of the session are gone then, on purpose. It holds identifiers in clear, like the file
-//! that they came from: 0600, under `flows/`, removed when the flow is over. Removing a file does not overwrite
-//! the disk; a home belongs on an encrypted one.
+//! It is written before the row keys are submitted, so that a delivery that was released just before a crash can still be read, and
+//! so that the keys can be submitted again to a broker that lost them: the tokens of the session are gone then, on purpose. 0600, under
+//! `flows/`, removed when the flow is over.
 //!
-//! Format: `counterfoil match map 1\n`, `u32` cells of a row, then for each row 16 bytes match id and its cells, each
-//! `u32` length and UTF-8. Integers are big-endian.
+//! Format: `counterfoil match map 2\n`, 32 bytes session, then for each slot `u32` own row (2^32 - 1 for a dummy), 16 bytes match id
+//! and 32 bytes key. Integers are big-endian.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use counterfoil_policy::text::FlowId;
-use counterfoil_psi::{IdentifierSet, Token};
+use counterfoil_psi::{Role, SessionId, Token};
+use zeroize::Zeroizing;
 
-use crate::data::{CELL_BYTES_MAX, COLUMNS_MAX, Payloads};
 use crate::error::{Error, Result};
-use crate::home::Home;
 
-use super::carry::{Carried, Place};
+use super::files;
 
-const MAGIC: &[u8] = b"counterfoil match map 1\n";
+const MAGIC: &[u8] = b"counterfoil match map 2\n";
 
-/// The file of a flow's map, within the home.
-pub(super) fn relative(flow: FlowId) -> String {
-    format!("flows/{flow}.map")
+/// Bytes of a slot: own row, match id, key.
+const SLOT_BYTES: usize = 4 + KEY_RECORD_BYTES;
+
+/// Bytes of a submitted key: match id and row key.
+pub(super) const KEY_RECORD_BYTES: usize = 16 + 32;
+
+const DUMMY: u32 = u32::MAX;
+
+/// The file of a bucket's map, within the home.
+pub(super) fn relative(flow: FlowId, bucket: u32) -> String {
+    format!("flows/{flow}.{bucket}.map")
 }
 
-/// How the names of maps that are being written begin.
-pub(super) fn part_prefix(flow: FlowId) -> String {
-    format!(".{flow}.map.")
+/// The map of one bucket, in memory; wiped when dropped.
+pub(super) struct BucketMap {
+    pub(super) session: SessionId,
+    slots: Zeroizing<Vec<u8>>,
 }
 
-/// What the map is made of.
-pub(super) struct Own {
-    pub(super) set: std::sync::Arc<IdentifierSet>,
-    pub(super) places: Payloads,
-    pub(super) carried: Carried,
-    /// Carried cells of each row.
-    pub(super) carried_cells: usize,
+impl BucketMap {
+    /// Of the tokens of a bucket: first those of the own rows `part`, then those of dummies.
+    pub(super) fn new(session: SessionId, part: &[u32], tokens: &[Token]) -> Self {
+        let mut slots = Zeroizing::new(Vec::with_capacity(tokens.len() * SLOT_BYTES));
+        let rows = part.iter().copied().chain(std::iter::repeat(DUMMY));
+        for (token, row) in tokens.iter().zip(rows) {
+            slots.extend_from_slice(&row.to_be_bytes());
+            slots.extend_from_slice(token.match_id().as_bytes());
+            slots.extend_from_slice(token.row_key(Role::Owner).expose());
+        }
+        Self { session, slots }
+    }
+
+    /// Writes the map: on return it is durable and whole, or it is not there. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Io`], such as a full disk.
+    pub(super) fn write(&self, home: &Path, flow: FlowId, bucket: u32) -> Result<()> {
+        files::write(&home.join(relative(flow, bucket)), |file| {
+            let mut to = BufWriter::new(file);
+            to.write_all(MAGIC)?;
+            to.write_all(self.session.as_bytes())?;
+            to.write_all(&self.slots)?;
+            to.flush()
+        })
+    }
+
+    /// Reads the map of a bucket, if it is there. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`].
+    pub(super) fn load(home: &Path, flow: FlowId, bucket: u32) -> Result<Option<Self>> {
+        let path = home.join(relative(flow, bucket));
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        Self::parse(&bytes)
+            .map(Some)
+            .ok_or_else(|| files::damaged(&path))
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (session, slots) = rest.split_first_chunk()?;
+        slots.len().is_multiple_of(SLOT_BYTES).then(|| Self {
+            session: SessionId::from_bytes(*session),
+            slots: Zeroizing::new(slots.to_vec()),
+        })
+    }
+
+    /// How many slots there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() / SLOT_BYTES
+    }
+
+    /// What is submitted for a slot: match id and row key.
+    pub(super) fn key_record(&self, slot: usize) -> Option<&[u8]> {
+        let start = slot.checked_mul(SLOT_BYTES)?;
+        self.slots.get(start + 4..start + SLOT_BYTES)
+    }
+
+    /// Match id and own row of each slot that is not a dummy's.
+    fn rows(&self) -> impl Iterator<Item = ([u8; 16], u32)> {
+        self.slots.chunks_exact(SLOT_BYTES).filter_map(|slot| {
+            let (row, rest) = slot.split_first_chunk()?;
+            let row = u32::from_be_bytes(*row);
+            (row != DUMMY).then_some((*rest.first_chunk()?, row))
+        })
+    }
 }
 
-/// Writes the map: on return it is durable and whole, or it is not there. `tokens` are in the order of the set.
-///
-/// Blocks.
+/// Finds the own row of each delivered one, over the maps of all buckets. What is left in `delivered` is of no own row. Blocks.
 ///
 /// # Errors
-/// [`Error::Io`], such as a full disk.
-pub(super) fn write(home: &Path, flow: FlowId, own: &Own, tokens: &[Token]) -> Result<()> {
-    let path = home.join(relative(flow));
-    let directory = path.parent().unwrap_or(home).to_owned();
-    let failed = |error| Error::io("write", &path, error);
-    // Made with mode 0600; a crash leaves a file with another name, which goes with all else that is kept of the flow.
-    let mut part = tempfile::Builder::new()
-        .prefix(&part_prefix(flow))
-        .tempfile_in(&directory)
-        .map_err(failed)?;
-    write_rows(BufWriter::new(part.as_file_mut()), own, tokens).map_err(failed)?;
-    part.as_file().sync_all().map_err(failed)?;
-    part.persist(&path)
-        .map_err(|refused| failed(refused.error))?;
-    File::open(&directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed)
-}
-
-fn write_rows(mut to: impl Write, own: &Own, tokens: &[Token]) -> io::Result<()> {
-    let broken = || io::Error::other("the set and its rows do not fit");
-    let cells = u32::try_from(1 + own.carried_cells).map_err(|_| broken())?;
-    to.write_all(MAGIC)?;
-    to.write_all(&cells.to_be_bytes())?;
-    for (index, token) in (0..).zip(tokens) {
-        let identifier = own.set.expose_value(index).ok_or_else(broken)?;
-        let place = usize::try_from(index)
-            .ok()
-            .and_then(|index| own.places.get(index));
-        let carried = place
-            .and_then(Place::from_bytes)
-            .and_then(|place| own.carried.raw(place, own.carried_cells))
-            .ok_or_else(broken)?;
-        to.write_all(token.match_id().as_bytes())?;
-        to.write_all(
-            &u32::try_from(identifier.len())
-                .map_err(|_| broken())?
-                .to_be_bytes(),
-        )?;
-        to.write_all(identifier.as_bytes())?;
-        to.write_all(carried)?;
-    }
-    to.flush()
-}
-
-/// A map that is read row by row.
-pub(super) struct MapReader {
-    path: PathBuf,
-    from: BufReader<File>,
-    cells: usize,
-    row: Vec<String>,
-}
-
-impl MapReader {
-    /// Opens the map of a flow. Blocks, as does reading on.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Damaged`].
-    pub(super) fn open(home: &Path, flow: FlowId) -> Result<Self> {
-        let path = home.join(relative(flow));
-        let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
-        let mut reader = Self {
-            path,
-            from: BufReader::new(file),
-            cells: 0,
-            row: Vec::new(),
-        };
-        let mut magic = [0; MAGIC.len()];
-        reader.fill(&mut magic)?;
-        let cells = reader.length()?;
-        if magic != MAGIC || cells == 0 || cells > COLUMNS_MAX {
-            return Err(reader.damaged());
-        }
-        reader.cells = cells;
-        reader.row = vec![String::new(); cells];
-        Ok(reader)
-    }
-
-    /// The next row: match id, then identifier and carried cells.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Damaged`].
-    pub(super) fn next_row(&mut self) -> Result<Option<([u8; 16], &[String])>> {
-        let mut id = [0; 16];
-        let Some((first, rest)) = id.split_first_mut() else {
-            return Ok(None);
-        };
-        match self.from.read(std::slice::from_mut(first)) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {}
-            Err(error) => return Err(Error::io("read", &self.path, error)),
-        }
-        self.fill(rest)?;
-        for index in 0..self.cells {
-            let cell = self.cell()?;
-            if let Some(place) = self.row.get_mut(index) {
-                *place = cell;
+/// [`Error::Io`], [`Error::Damaged`]; a bucket without a map too.
+pub(super) fn place<T>(
+    home: &Path,
+    flow: FlowId,
+    buckets: u32,
+    delivered: &mut HashMap<[u8; 16], T>,
+) -> Result<HashMap<u32, T>> {
+    let mut placed = HashMap::with_capacity(delivered.len());
+    for bucket in 0..buckets {
+        let path: PathBuf = home.join(relative(flow, bucket));
+        let map = BucketMap::load(home, flow, bucket)?.ok_or_else(|| files::damaged(&path))?;
+        for (match_id, row) in map.rows() {
+            if let Some(values) = delivered.remove(&match_id) {
+                placed.insert(row, values);
             }
         }
-        Ok(Some((id, &self.row)))
     }
-
-    fn cell(&mut self) -> Result<String> {
-        let length = self.length()?;
-        if length > CELL_BYTES_MAX {
-            return Err(self.damaged());
-        }
-        let mut bytes = vec![0; length];
-        self.fill(&mut bytes)?;
-        String::from_utf8(bytes).map_err(|_| self.damaged())
-    }
-
-    fn length(&mut self) -> Result<usize> {
-        let mut bytes = [0; 4];
-        self.fill(&mut bytes)?;
-        usize::try_from(u32::from_be_bytes(bytes)).map_err(|_| self.damaged())
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.from
-            .read_exact(bytes)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => self.damaged(),
-                _ => Error::io("read", &self.path, error),
-            })
-    }
-
-    fn damaged(&self) -> Error {
-        Error::Damaged {
-            path: self.path.clone(),
-            why: "it is not a whole match map; the delivery cannot be read, ask for the flow again"
-                .to_owned(),
-        }
-    }
-}
-
-/// Removes the map of a flow, if there is one.
-///
-/// # Errors
-/// [`Error::Io`].
-pub(super) fn remove(home: &Home, flow: FlowId) -> Result<()> {
-    home.remove(relative(flow))
+    Ok(placed)
 }

@@ -1,13 +1,16 @@
 //! The recipient's side of a flow: ask, match, submit keys, verify the receipt, open, write.
 //!
 //! What is read is checked before anything leaves: a bad file costs nothing. What is needed after a crash is written
-//! before the step that needs it: the flow's record (with the delivery key) before the request, the match map before
-//! the row keys. So [`resume`] can fetch whatever was released, and runs the same code as [`exchange`] from there.
-//! A flow that was not released when either side failed is over and is asked for again.
+//! before the step that needs it: the flow's record (with the delivery key) and the own rows before the request, the match map of
+//! a bucket before its row keys. So [`resume`] goes on with the buckets that are missing, or fetches what was released, by the same
+//! code as [`exchange`].
 
+mod buckets;
 mod carry;
 mod complete;
+mod files;
 mod map;
+mod own;
 mod prepare;
 mod record;
 mod run;
@@ -30,8 +33,7 @@ pub use crate::flow::Stage;
 use crate::home::Home;
 use crate::matching::MatchProgress;
 
-pub use complete::resume;
-pub use run::exchange;
+pub use run::{exchange, resume};
 
 /// What to ask for, with which file, and where to write the answer.
 #[derive(Debug, Clone)]
@@ -87,9 +89,24 @@ pub enum Progress {
         /// Where.
         stage: Stage,
     },
-    /// Tokens are made with the owner's agent.
+    /// Both agents have met: the sets are split.
+    Met {
+        /// Into so many buckets.
+        buckets: u32,
+    },
+    /// A session was broken off, and is tried again.
+    Interrupted {
+        /// Why.
+        why: String,
+    },
+    /// A bucket is joined.
+    Joined {
+        /// Which.
+        bucket: u32,
+    },
+    /// Tokens of a bucket are made with the owner's agent.
     Matching(MatchProgress),
-    /// Row keys sent so far.
+    /// Row keys of a bucket sent so far.
     Submitting {
         /// How many.
         done: u64,
@@ -127,7 +144,7 @@ pub struct Counts {
     pub duplicates: u64,
     /// Identifiers that were matched with.
     pub submitted: u64,
-    /// Identifiers that the owner matched with; 0 where it was not asked.
+    /// The class of the owner's set: it matched with so many identifiers at most; 0 where it was not asked.
     pub owner_submitted: u64,
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::flow::identifier_rule;
 
 use super::carry::{Carried, PLACE_BYTES};
-use super::map::Own;
+use super::own::Own;
 use super::{Counts, ExchangeOptions, OnProgress, Progress};
 
 /// What to ask for, checked against the agreement as far as a mistake would be ours; whether it is granted is

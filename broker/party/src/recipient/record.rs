@@ -1,5 +1,6 @@
 //! What is kept of a flow until it is over, so that a crash loses nothing that was released.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -11,20 +12,22 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::flow::plan::Plan;
+use crate::flow::{ATTEMPTS_MAX, Session};
 use crate::home::{Home, HomeLock};
 
 use super::Counts;
 
 const RECORD_BYTES_MAX: u64 = 1024 * 1024;
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How far a flow is, as far as a crash would matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Step {
-    /// It was asked for. No row key has left, so nothing can have been released.
+    /// It was asked for, and buckets are matched. No row key has left, so nothing can have been released.
     Requested,
-    /// The map is written and row keys may have left: it may be released at any moment.
+    /// Row keys may have left: it may be released at any moment.
     Submitting,
     /// The output file was begun: if it is there, it is this flow's own.
     Writing,
@@ -49,6 +52,10 @@ pub(super) struct FlowRecord {
     pub(super) columns: Vec<String>,
     pub(super) counts: Counts,
     pub(super) step: Step,
+    /// How the sets are split, once both agents have met.
+    pub(super) plan: Option<Plan>,
+    /// The last attempt at each bucket, and at the meeting.
+    pub(super) attempts: BTreeMap<u32, u32>,
 }
 
 /// What a record is made of.
@@ -75,6 +82,8 @@ impl FlowRecord {
             columns: new.columns,
             counts: new.counts,
             step: Step::Requested,
+            plan: None,
+            attempts: BTreeMap::new(),
         }
     }
 
@@ -117,6 +126,23 @@ impl FlowRecord {
         self.store(home)
     }
 
+    /// The next attempt at a bucket or at the meeting, which counts as made on return.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`] if there were too many; [`Error::Io`].
+    pub(super) fn attempt(&mut self, home: &Home, bucket: u32) -> Result<Session> {
+        let last = self.attempts.entry(bucket).or_default();
+        *last += 1;
+        let attempt = *last;
+        if attempt > ATTEMPTS_MAX {
+            return Err(Error::Aborted(format!(
+                "the connection broke off {ATTEMPTS_MAX} times in one part of the flow"
+            )));
+        }
+        self.store(home)?;
+        Ok(Session { bucket, attempt })
+    }
+
     /// The key that the delivery is sealed to.
     ///
     /// # Errors
@@ -137,14 +163,26 @@ impl FlowRecord {
 /// # Errors
 /// [`crate::Error::Io`].
 pub(super) fn forget(home: &Home, flow: FlowId) -> Result<()> {
-    super::map::remove(home, flow)?;
-    for half in home.list_temporary("flows")? {
-        if half.contains(&flow.to_string()) {
-            home.remove(format!("flows/{half}"))?;
-        }
-    }
+    forget_rows(home, flow)?;
     home.remove(relative(flow))?;
     home.remove(lock_name(flow))
+}
+
+/// Removes the own rows and the maps of a flow, also what a crash left half written.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub(super) fn forget_rows(home: &Home, flow: FlowId) -> Result<()> {
+    let id = flow.to_string();
+    let mut names = home.list_temporary("flows")?;
+    names.retain(|name| name.contains(&id));
+    names.extend(home.list("flows")?.into_iter().filter(|name| {
+        name.starts_with(&id) && (name.ends_with(".map") || name.ends_with(".own"))
+    }));
+    for name in names {
+        home.remove(format!("flows/{name}"))?;
+    }
+    Ok(())
 }
 
 /// Makes this the one process that carries out a flow: two would take its files away from each other.

@@ -5,37 +5,32 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use counterfoil_policy::agreement::{Agreement, FlowKind};
-use counterfoil_policy::request::{DeliveryKey, RequestBody, SignedRequest};
+use counterfoil_policy::request::{DeliveryKey, RequestBody, SignedRequest, VerifiedRequest};
 use counterfoil_policy::text::{AgreementId, FlowId};
 use counterfoil_proto::delivery::{DeliverySecret, SUITE};
 use counterfoil_proto::limits::ROWS_MAX;
-use counterfoil_proto::v1::{FlowRequest, flow_reply};
-use counterfoil_psi::{Role, Token};
+use counterfoil_proto::v1::{DeclineRequest, FlowRequest, flow_reply};
+use counterfoil_psi::IdentifierKind;
 use rand::Rng as _;
-use rand::seq::SliceRandom as _;
 use tokio::time::timeout;
 
 use crate::agreements;
 use crate::error::{Error, Result};
-use crate::flow::{
-    self, Ending, REASON_WAIT, Records, Submission, follow, is_passing, open_relay, session,
-    submit_keys,
-};
+use crate::flow::plan::recipient_size;
+use crate::flow::shard::Shard;
+use crate::flow::{self, Ending, REASON_WAIT, follow, session};
 use crate::home::Home;
-use crate::matching::{MatchError, Matched, Met, Opening, Patience, PeerSize, meet};
 use crate::transport::{Broker, call};
 
+use super::buckets::Sessions;
 use super::complete::complete;
-use super::map::{self, Own};
+use super::own::{self, Own};
 use super::prepare::{self, Plan};
 use super::record::{self, FlowRecord, NewRecord, Step, forget};
 use super::{Durations, ExchangeOptions, Exchanged, OnProgress, Progress};
 
 /// How long a request may wait for its flow, in seconds.
 const REQUEST_SECONDS: i64 = 3600;
-
-/// Bytes of a submitted key: match id and row key.
-const KEY_RECORD_BYTES: usize = 16 + 32;
 
 /// Runs an exchange from the file that is read to the file that is written.
 ///
@@ -64,7 +59,12 @@ pub async fn exchange(
     let counts = prepare::counts(&report);
     progress(Progress::Read { report });
 
-    let (request, secret) = sign(home, options, &plan, &agreement, own.set.len())?;
+    let size = recipient_size(own.set.len() as u64, &agreement).ok_or_else(|| {
+        Error::Input(format!(
+            "one flow takes at most {ROWS_MAX} identifiers: split the file"
+        ))
+    })?;
+    let (request, secret) = sign(home, options, &plan, &agreement, size)?;
     let new = NewRecord {
         request,
         output: plan.output.clone(),
@@ -75,18 +75,79 @@ pub async fn exchange(
     let mut record = FlowRecord::new(new, &secret);
     let broker = Broker::connect(home).await?;
     let _lock = record::lock(home, record.flow)?;
-    // A crash from here on leaves a record, which `resume` settles.
+    // A crash from here on leaves a record, which `resume` settles; without the own rows nothing was asked for.
     record.store(home)?;
     let flow = Flow {
         home,
         broker: &broker,
         agreement: &agreement,
         progress,
+        shard: Shard::WHOLE,
     };
-    match flow.until_released(&mut record, own, &mut durations).await {
+    let own = flow.keep(record.flow, own).await?;
+    if let Err(error) = flow.request(&record).await {
+        return Err(flow.give_up(record.flow, Failed::Over(error)));
+    }
+    let released = flow
+        .until_released(&mut record, Some(own), &mut durations)
+        .await;
+    match released {
         Ok(()) => complete(home, &broker, &agreement, record, progress, durations).await,
         Err(failed) => Err(flow.give_up(record.flow, failed)),
     }
+}
+
+/// Goes on with a flow that was interrupted: matches the buckets that are missing, fetches what was released, or says that nothing
+/// was and forgets the flow.
+///
+/// # Errors
+/// [`Error::Local`] for a flow that this home does not know; [`Error::Busy`] for one that another process carries out;
+/// [`Error::Aborted`] or [`Error::Denied`] if nothing was released; else as [`exchange`].
+pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<Exchanged> {
+    FlowRecord::load(home, flow)?;
+    let _lock = record::lock(home, flow)?;
+    // Again, as whoever held the lock has left it.
+    let mut record = FlowRecord::load(home, flow)?;
+    if record.step == Step::Requested && !own::is_kept(home.path(), flow) {
+        forget(home, flow)?;
+        return Err(Error::Aborted(format!(
+            "flow `{flow}` was interrupted before it was asked for"
+        )));
+    }
+    let broker = Broker::connect(home).await?;
+    let agreement = agreements::load(home, &record.agreement, record.version)?;
+    let of = Flow {
+        home,
+        broker: &broker,
+        agreement: &agreement,
+        progress,
+        shard: Shard::WHOLE,
+    };
+    let mut durations = Durations::default();
+    match of.until_released(&mut record, None, &mut durations).await {
+        Ok(()) => complete(home, &broker, &agreement, record, progress, durations).await,
+        Err(Failed::Undecided(Error::Refused(_))) if record.step == Step::Requested => {
+            forget(home, flow)?;
+            Err(Error::Aborted(format!(
+                "flow `{flow}` was interrupted before it was granted"
+            )))
+        }
+        Err(Failed::Undecided(error)) => Err(undecided(flow, &error)),
+        Err(failed) => Err(of.give_up(flow, failed)),
+    }
+}
+
+async fn load_own(home: &Home, flow: FlowId, request: &VerifiedRequest) -> Result<Own> {
+    let kind: IdentifierKind = request
+        .body()
+        .identifier
+        .as_str()
+        .parse()
+        .map_err(|_| Error::Unexpected("the request names no identifier".to_owned()))?;
+    let home = home.path().to_owned();
+    flow::off_thread(move || own::load(&home, flow, kind))
+        .await??
+        .ok_or_else(|| Error::Local(format!("the own rows of flow `{flow}` are gone")))
 }
 
 async fn in_force(home: &Home, id: &AgreementId) -> Result<Agreement> {
@@ -112,11 +173,6 @@ async fn read(
     })
     .await?;
     let (own, report) = read?;
-    if own.set.len() as u64 > ROWS_MAX {
-        return Err(Error::Input(format!(
-            "one flow takes at most {ROWS_MAX} identifiers: split the file"
-        )));
-    }
     Ok((plan, own, report))
 }
 
@@ -125,7 +181,7 @@ fn sign(
     options: &ExchangeOptions,
     plan: &Plan,
     agreement: &Agreement,
-    set_size: usize,
+    set_size: u32,
 ) -> Result<(SignedRequest, DeliverySecret)> {
     let mut rng = rand::rng();
     let secret = DeliverySecret::generate(&mut rng);
@@ -145,7 +201,7 @@ fn sign(
         segment: options.segment.clone(),
         identifier: plan.identifier,
         tags: plan.tags.clone(),
-        set_size: u32::try_from(set_size).map_err(|_| unexpected("size that fits"))?,
+        set_size,
         delivery_suite: SUITE.parse().map_err(|_| unexpected("suite"))?,
         delivery_key: DeliveryKey::from_bytes(secret.public_bytes())
             .ok_or_else(|| unexpected("delivery key"))?,
@@ -164,81 +220,86 @@ struct Flow<'f> {
     broker: &'f Broker,
     agreement: &'f Agreement,
     progress: &'f OnProgress,
+    shard: Shard,
 }
 
 impl Flow<'_> {
+    /// Carries out what is left of a granted flow until it is released. Own rows are read from what was kept if they are not
+    /// given.
     async fn until_released(
         &self,
         record: &mut FlowRecord,
-        own: Own,
+        own: Option<Own>,
         durations: &mut Durations,
     ) -> std::result::Result<(), Failed> {
-        let asked = Instant::now();
-        self.request(record).await.map_err(Failed::Over)?;
+        let flow = record.flow;
         let on_stage = |stage| (self.progress)(Progress::Stage { stage });
-        let mut ending = pin!(follow(self.broker, record.flow, &on_stage));
-        let matched = tokio::select! {
-            matched = self.match_tokens(record, &own, asked, durations) => matched,
-            // It has told all it knows and must not be asked again.
-            ending = &mut ending => return Err(Failed::Over(too_early(ending))),
-        };
-        let matched = match matched {
-            Ok(matched) => matched,
-            // The broker knows better why a relay broke off, such as that the owner declined.
-            Err(error) if is_passing(&error) || matches!(error, Error::Aborted(_)) => {
-                let reason = timeout(REASON_WAIT, ending.as_mut()).await;
-                return Err(Failed::Over(reason.map_or(error, too_early)));
-            }
-            Err(error) => return Err(Failed::Over(error)),
-        };
-        let started = Instant::now();
-        let (submission, tokens) = self
-            .make_ready(record, own, matched)
-            .await
-            .map_err(Failed::Over)?;
-        let submitted = tokio::select! {
-            submitted = self.submit(&submission, tokens) => submitted,
-            ending = &mut ending => return self.settle(ending, durations, started),
-        };
-        durations.submit_ms = millis(started);
+        let mut ending = pin!(follow(self.broker, flow, &on_stage));
         let waiting = Instant::now();
-        match submitted {
-            // Refused, or a fault of our own: the broker may have more to say.
-            Err(error) if !is_passing(&error) => match timeout(REASON_WAIT, ending).await {
-                Ok(ending) => self.settle(ending, durations, waiting),
-                Err(_) => Err(Failed::Undecided(error)),
-            },
-            // In, or the connection broke off: whether the keys arrived whole is for the broker to say.
-            _ => self.settle(ending.await, durations, waiting),
+        let error = tokio::select! {
+            error = self.sessions(record, own, durations) => error,
+            ending = &mut ending => return self.settle(ending, durations, waiting),
+        };
+        // The broker knows better why a call was refused, such as that the owner declined.
+        if let Ok(ending) = timeout(REASON_WAIT, ending).await {
+            return self.settle(ending, durations, waiting);
+        }
+        // Whatever left is of no use once the flow is ended, and nobody waits for this side.
+        match self.withdraw(flow, &error).await {
+            Err(_) if record.step > Step::Requested => Err(Failed::Undecided(error)),
+            _ => Err(Failed::Over(error)),
         }
     }
 
-    /// Everything that must be on disk before the first key leaves.
-    async fn make_ready(
+    async fn sessions(
         &self,
         record: &mut FlowRecord,
-        own: Own,
-        matched: Matched,
-    ) -> Result<(Submission, Vec<Token>)> {
-        let Matched {
-            session,
-            tokens,
-            peer_set_size,
-        } = matched;
-        let submission = Submission {
-            flow: record.flow,
-            session,
-            count: tokens.len() as u64,
+        own: Option<Own>,
+        durations: &mut Durations,
+    ) -> Error {
+        let ready = self.ready(record, own).await;
+        match ready {
+            Ok((sessions, own)) => sessions.run(record, &own, durations).await,
+            Err(error) => error,
+        }
+    }
+
+    async fn ready(&self, record: &FlowRecord, own: Option<Own>) -> Result<(Sessions<'_>, Own)> {
+        let request = record
+            .request
+            .verify(&self.agreement.recipient().signing_key)
+            .map_err(|e| Error::Unexpected(e.to_string()))?;
+        let own = match own {
+            Some(own) => own,
+            None => load_own(self.home, record.flow, &request).await?,
         };
-        let (home, flow) = (self.home.path().to_owned(), record.flow);
-        let tokens =
-            flow::off_thread(move || map::write(&home, flow, &own, &tokens).map(|()| tokens))
-                .await??;
-        record.counts.owner_submitted = peer_set_size;
-        // A crash before this line leaves a map and a record that says that no key has left: nothing was released.
-        record.advance(self.home, Step::Submitting)?;
-        // From here on the flow may be released at any moment.
-        Ok((submission, tokens))
+        let protocol = session::protocol(self.agreement, &request)?;
+        let sessions = Sessions {
+            protocol,
+            home: self.home,
+            broker: self.broker,
+            agreement: self.agreement,
+            request,
+            progress: self.progress,
+            keys: session::Keys::of(self.home, &self.agreement.owner().noise_key)?,
+            shard: self.shard,
+            asked: Instant::now(),
+        };
+        Ok((sessions, own))
+    }
+
+    /// Keeps the own rows on disk, before anything is asked for.
+    async fn keep(&self, flow: FlowId, own: Own) -> Result<Own> {
+        let home = self.home.path().to_owned();
+        let (own, kept) = flow::off_thread(move || {
+            let kept = own::write(&home, flow, &own);
+            (own, kept)
+        })
+        .await?;
+        match kept {
+            Ok(()) => Ok(own),
+            Err(error) => Err(self.give_up(flow, Failed::Over(error))),
+        }
     }
 
     fn settle(
@@ -251,8 +312,22 @@ impl Flow<'_> {
             .map_err(Failed::Undecided)?
             .released()
             .map_err(Failed::Over)?;
-        durations.release_ms = millis(waiting);
+        let matched = durations.meet_ms + durations.match_ms + durations.submit_ms;
+        durations.release_ms = millis(waiting).saturating_sub(matched);
         (self.progress)(Progress::Released);
+        Ok(())
+    }
+
+    /// Ends the flow, so that the owner's agent does not wait for this one.
+    async fn withdraw(&self, flow: FlowId, why: &Error) -> Result<()> {
+        let request = DeclineRequest {
+            flow: flow.as_bytes().to_vec(),
+            code: why.code().to_owned(),
+            field: "flow".to_owned(),
+            message: "the recipient's agent cannot go on with the flow".to_owned(),
+            would_pass: "ask for the flow again".to_owned(),
+        };
+        call(self.broker.flows().decline(request)).await?;
         Ok(())
     }
 
@@ -275,57 +350,6 @@ impl Flow<'_> {
                 "the broker answered a request with nothing".to_owned(),
             )),
         }
-    }
-
-    async fn match_tokens(
-        &self,
-        record: &FlowRecord,
-        own: &Own,
-        asked: Instant,
-        durations: &mut Durations,
-    ) -> Result<Matched> {
-        let (pipe, ended) = open_relay(self.broker, record.flow).await?;
-        let keys = session::Keys::of(self.home, &self.agreement.owner().noise_key)?;
-        let checkpoint = session::own_checkpoint(self.home)?;
-        let request = record
-            .request
-            .verify(&self.agreement.recipient().signing_key)
-            .map_err(|e| Error::Unexpected(e.to_string()))?;
-        let opening = Opening {
-            role: Role::Recipient,
-            statics: keys.statics(),
-            binding: session::binding(self.agreement, &request),
-            protocol: session::protocol(self.agreement, &request)?,
-            set_size: own.set.len() as u64,
-            checkpoint: checkpoint.as_deref(),
-            peer: PeerSize::AtMost(ROWS_MAX),
-            patience: Patience::WAITING,
-        };
-        let met: std::result::Result<Met, MatchError> = meet(opening, pipe).await;
-        let met = match met {
-            Ok(met) => session::compare_logs(self.home, self.broker, met).await?,
-            Err(error) => return Err(self.broke_off(error, ended).await),
-        };
-        durations.meet_ms = millis(asked);
-        let started = Instant::now();
-        let tell = |step| (self.progress)(Progress::Matching(step));
-        match met.run(Arc::clone(&own.set), &tell).await {
-            Ok(matched) => {
-                durations.match_ms = millis(started);
-                Ok(matched)
-            }
-            Err(error) => Err(self.broke_off(error, ended).await),
-        }
-    }
-
-    async fn broke_off(&self, error: MatchError, ended: flow::Ended) -> Error {
-        flow::explain(error, ended, self.agreement.owner().name.as_str()).await
-    }
-
-    async fn submit(&self, submission: &Submission, tokens: Vec<Token>) -> Result<()> {
-        let (progress, total) = (Arc::clone(self.progress), submission.count);
-        let tell = move |done| progress(Progress::Submitting { done, total });
-        submit_keys(self.broker, submission, Keys::shuffled(tokens), tell).await
     }
 
     /// Removes what is kept of a flow that is over; of an undecided one, says how to go on.
@@ -357,53 +381,6 @@ pub(super) fn undecided(flow: FlowId, error: &Error) -> Error {
     ))
 }
 
-/// The flow ended before this side had submitted.
-fn too_early(ending: Result<Ending>) -> Error {
-    match ending.and_then(Ending::released) {
-        Ok(()) => Error::Unverified(
-            "the broker says that a flow was released before any key was submitted".to_owned(),
-        ),
-        Err(error) => error,
-    }
-}
-
 pub(super) fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Match id and the key of the owner's row for each token, in a random order: the order of the file is nobody's
-/// business. The tokens are wiped when this is dropped.
-struct Keys {
-    tokens: Vec<Token>,
-    order: std::vec::IntoIter<u32>,
-}
-
-impl Keys {
-    fn shuffled(tokens: Vec<Token>) -> Self {
-        let mut order: Vec<u32> = (0..).take(tokens.len()).collect();
-        order.shuffle(&mut rand::rng());
-        Self {
-            tokens,
-            order: order.into_iter(),
-        }
-    }
-}
-
-impl Records for Keys {
-    fn record_bytes(&self) -> usize {
-        KEY_RECORD_BYTES
-    }
-
-    fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool> {
-        let Some(index) = self.order.next() else {
-            return Ok(false);
-        };
-        let token = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.tokens.get(index));
-        let token = token.ok_or_else(|| Error::Unexpected("a token is missing".to_owned()))?;
-        piece.extend_from_slice(token.match_id().as_bytes());
-        piece.extend_from_slice(token.row_key(Role::Owner).expose());
-        Ok(true)
-    }
 }

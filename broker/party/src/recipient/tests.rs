@@ -2,10 +2,12 @@ use std::fs;
 
 use counterfoil_policy::tag::SUPPRESSED;
 use counterfoil_proto::delivery::{Delivery, DeliverySecret};
-use counterfoil_psi::{SessionId, Token, dh};
+use counterfoil_psi::{IdentifierKind, SessionId, Token, dh};
 
 use super::complete::{Output, checked};
-use super::map::{self, MapReader};
+use super::files::part_prefix;
+use super::map::{self, BucketMap};
+use super::own;
 use super::record::{FlowRecord, NewRecord, Step, forget, lock, unfinished};
 use super::*;
 use crate::clock::Clock;
@@ -55,7 +57,8 @@ impl World {
         }
     }
 
-    /// Reads the source, makes tokens with itself as peer, and writes the map.
+    /// Reads the source, makes tokens with itself as peer, and writes rows and maps, in two buckets of which the first has the
+    /// second row and a dummy.
     fn mapped(&self) -> Vec<Token> {
         let options = self.options();
         let plan = prepare::plan(&options, &fixture::agreement()).unwrap();
@@ -71,9 +74,17 @@ impl World {
             ),
             (5, 3, 1, 1)
         );
-        let tokens = tokens(&own.set);
-        map::write(self.home.path(), flow_id(), &own, &tokens).unwrap();
-        tokens
+        own::write(self.home.path(), flow_id(), &own).unwrap();
+        let mut of_rows = Vec::new();
+        for (bucket, part, slots) in [(0, &[1][..], 2), (1, &[0, 2], 2)] {
+            let set = Arc::new(own.set.part(part, slots, &mut rand::rng()).unwrap());
+            let tokens = tokens(&set);
+            let map = BucketMap::new(SessionId::from_bytes([5; 32]), part, &tokens);
+            map.write(self.home.path(), flow_id(), bucket).unwrap();
+            of_rows.extend(part.iter().copied().zip(tokens));
+        }
+        of_rows.sort_by_key(|(row, _)| *row);
+        of_rows.into_iter().map(|(_, token)| token).collect()
     }
 
     fn output(&self) -> Output {
@@ -84,6 +95,7 @@ impl World {
             columns: vec!["mail".into(), "branch".into(), "customer".into()],
             tags: vec!["risk_appetite".parse().unwrap(), "housing".parse().unwrap()],
             overwrite: false,
+            buckets: 2,
         }
     }
 
@@ -182,24 +194,77 @@ fn rows_of_strangers_or_twice_are_not_written() {
 }
 
 #[test]
-fn a_damaged_map_is_named_and_nothing_is_written() {
+fn damaged_files_are_named_and_nothing_is_written() {
     let world = World::new();
     let tokens = world.mapped();
-    let path = world.home.path().join(map::relative(flow_id()));
-    let whole = fs::read(&path).unwrap();
-    for cut in [0, 10, 27, 28, 40, whole.len() - 1] {
-        fs::write(&path, &whole[..cut]).unwrap();
-        let result = world
+    let write = || {
+        world
             .output()
-            .write(delivery(vec![(id(&tokens[2]), ["low", "own"])]));
-        assert!(result.is_err(), "{cut}");
-        assert!(!world.dir.path().join("out.csv").exists());
+            .write(delivery(vec![(id(&tokens[2]), ["low", "own"])]))
+    };
+    for name in [map::relative(flow_id(), 1), own::relative(flow_id())] {
+        let path = world.home.path().join(name);
+        let whole = fs::read(&path).unwrap();
+        for cut in [0, 10, 23, 27, 40, whole.len() - 1] {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(write().is_err(), "{cut}");
+            assert!(!world.dir.path().join("out.csv").exists());
+        }
+        fs::write(&path, &whole).unwrap();
     }
-    let mut huge = whole.clone();
-    huge[28 + 16..28 + 20].fill(0xFF);
-    fs::write(&path, huge).unwrap();
-    let mut reader = MapReader::open(world.home.path(), flow_id()).unwrap();
-    assert!(matches!(reader.next_row(), Err(Error::Damaged { .. })));
+    let rows = world.home.path().join(own::relative(flow_id()));
+    let mut huge = fs::read(&rows).unwrap();
+    let first = b"counterfoil own rows 1\n".len() + 4;
+    huge[first..first + 4].fill(0xFF);
+    fs::write(&rows, huge).unwrap();
+    assert!(matches!(write(), Err(Error::Damaged { .. })));
+    fs::remove_file(world.home.path().join(map::relative(flow_id(), 0))).unwrap();
+    assert!(matches!(write(), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn own_rows_and_maps_come_back_as_they_were() {
+    let world = World::new();
+    let tokens = world.mapped();
+    let load = |kind| own::load(world.home.path(), flow_id(), kind);
+    let own = load(IdentifierKind::Email).unwrap().unwrap();
+    let identifiers: Vec<_> = (0..3).map(|i| own.set.expose_value(i).unwrap()).collect();
+    assert_eq!(
+        identifiers,
+        ["a@example.com", "b@example.com", "c@example.com"]
+    );
+    let again = fs::read(world.home.path().join(own::relative(flow_id()))).unwrap();
+    own::write(world.home.path(), flow_id(), &own).unwrap();
+    assert_eq!(
+        fs::read(world.home.path().join(own::relative(flow_id()))).unwrap(),
+        again
+    );
+    assert!(load(IdentifierKind::Phone).is_err());
+    let map = BucketMap::load(world.home.path(), flow_id(), 0)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (map.session, map.len()),
+        (SessionId::from_bytes([5; 32]), 2)
+    );
+    let record = map.key_record(0).unwrap();
+    assert_eq!(record[..16], id(&tokens[1]));
+    assert_eq!(
+        record[16..],
+        *tokens[1].row_key(counterfoil_psi::Role::Owner).expose()
+    );
+    assert!(map.key_record(2).is_none());
+    assert!(
+        BucketMap::load(world.home.path(), flow_id(), 2)
+            .unwrap()
+            .is_none()
+    );
+    // The dummy's match id belongs to no row.
+    let dummy: [u8; 16] = map.key_record(1).unwrap()[..16].try_into().unwrap();
+    let mut delivered = std::collections::HashMap::from([(dummy, ()), (id(&tokens[2]), ())]);
+    let placed = map::place(world.home.path(), flow_id(), 2, &mut delivered).unwrap();
+    assert_eq!(placed.into_keys().collect::<Vec<_>>(), [2]);
+    assert_eq!(delivered.into_keys().collect::<Vec<_>>(), [dummy]);
 }
 
 #[test]
@@ -224,9 +289,10 @@ fn the_map_and_the_record_are_for_this_user_only_and_go_together() {
     );
     // What a crash leaves: customers in clear in a map that was being written, the delivery key in a record.
     let leave = |name: String| fs::write(world.home.path().join("flows").join(name), "x").unwrap();
-    leave(format!("{}Ab12Cd", map::part_prefix(flow_id())));
+    let half = |flow: FlowId| part_prefix(&format!("{flow}.0.map"));
+    leave(format!("{}Ab12Cd", half(flow_id())));
     leave(format!(".{}.json.0011223344556677.tmp", flow_id()));
-    let other = map::part_prefix(FlowId::from_bytes([8; 16]));
+    let other = half(FlowId::from_bytes([8; 16]));
     leave(other.clone());
     forget(&world.home, flow_id()).unwrap();
     let left = fs::read_dir(world.home.path().join("flows")).unwrap();
@@ -249,7 +315,7 @@ async fn a_flow_that_another_process_carries_out_is_neither_listed_nor_touched()
     let error = resume(&world.home, flow_id(), &progress).await.unwrap_err();
     assert_eq!((error.code(), error.exit_code()), ("busy", 7));
     assert!(FlowRecord::load(&world.home, flow_id()).is_ok());
-    assert!(MapReader::open(world.home.path(), flow_id()).is_ok());
+    assert!(own::is_kept(world.home.path(), flow_id()));
     drop(busy);
     let checks = crate::doctor::run(world.home.path(), Clock::system()).await;
     let advice = format!("counterfoil exchange --resume {}", flow_id());
@@ -260,9 +326,8 @@ async fn a_flow_that_another_process_carries_out_is_neither_listed_nor_touched()
 }
 
 #[tokio::test]
-async fn a_flow_that_was_interrupted_before_any_key_left_is_forgotten_without_the_broker() {
+async fn a_flow_that_was_interrupted_before_it_was_asked_for_is_forgotten_without_the_broker() {
     let world = World::new();
-    world.mapped();
     world.record().0.store(&world.home).unwrap();
     let error = resume(&world.home, flow_id(), &(Arc::new(|_| ()) as OnProgress))
         .await

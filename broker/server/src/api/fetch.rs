@@ -10,6 +10,7 @@ use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::{
     AcknowledgeReply, AcknowledgeRequest, DeliveryChunk, Denial, FlowRef, FlowStatus,
 };
+use counterfoil_psi::Role;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -36,11 +37,17 @@ pub(crate) fn watch(
 ) -> Result<Response<StatusStream>, Status> {
     let partner = broker.partner(&request)?;
     let flow = flow_id(&request.into_inner().flow)?;
-    check_party(broker, &partner, flow)?;
+    let is_recipient = check_party(broker, &partner, flow)?;
     let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
     let broker = broker.clone();
     tokio::spawn(async move {
         if let Some(running) = broker.flows.get(flow) {
+            let role = if is_recipient {
+                Role::Recipient
+            } else {
+                Role::Owner
+            };
+            let _present = running.attend(role);
             let mut stage = running.watch();
             loop {
                 let now = *stage.borrow_and_update();

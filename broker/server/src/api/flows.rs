@@ -5,14 +5,14 @@ use std::sync::Arc;
 use counterfoil_audit::entry::FlowDeclined;
 use counterfoil_proto::v1::flows_server::Flows;
 use counterfoil_proto::v1::{
-    AcknowledgeReply, AcknowledgeRequest, DeclineReply, DeclineRequest, FlowRef, FlowReply,
-    FlowRequest, KeysChunk, ListenRequest, Offer, RelayFrame, RowsChunk, SubmitReply,
+    AcknowledgeReply, AcknowledgeRequest, BucketsReply, DeclineReply, DeclineRequest, FlowRef,
+    FlowReply, FlowRequest, KeysChunk, KeysReply, ListenRequest, Offer, RelayFrame, RowsChunk,
+    RowsReply,
 };
-use counterfoil_psi::Role;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{fetch, flow_id, request, submit, to_its_end};
+use super::{fetch, flow_id, relay, request, submit, to_its_end};
 use crate::broker::Broker;
 use crate::refusal::{label, sentence, would_pass};
 
@@ -48,10 +48,11 @@ impl Flows for FlowsService {
             .flows
             .get(flow)
             .and_then(|running| running.role(&partner.org));
-        if role != Some(Role::Owner) {
+        // Either side may: the owner will not take part, or the recipient cannot go on.
+        if role.is_none() {
             return Err(Status::not_found("no such flow of yours is running"));
         }
-        // The owner's own words, which both sides and an auditor will read.
+        // That side's own words, which both sides and an auditor will read.
         let decision = counterfoil_audit::entry::Decision {
             outcome: label("declined"),
             code: label(&request.code),
@@ -76,27 +77,31 @@ impl Flows for FlowsService {
         ))
     }
 
-    type RelayStream = submit::RelayStream;
+    type RelayStream = relay::RelayStream;
 
     async fn relay(
         &self,
         request: Request<Streaming<RelayFrame>>,
     ) -> Result<Response<Self::RelayStream>, Status> {
-        submit::relay(&self.0, request).await
+        relay::relay(&self.0, request).await
     }
 
     async fn submit_rows(
         &self,
         request: Request<Streaming<RowsChunk>>,
-    ) -> Result<Response<SubmitReply>, Status> {
+    ) -> Result<Response<RowsReply>, Status> {
         submit::rows(&self.0, request).await
     }
 
     async fn submit_keys(
         &self,
         request: Request<Streaming<KeysChunk>>,
-    ) -> Result<Response<SubmitReply>, Status> {
+    ) -> Result<Response<KeysReply>, Status> {
         submit::keys(&self.0, request).await
+    }
+
+    async fn buckets(&self, request: Request<FlowRef>) -> Result<Response<BucketsReply>, Status> {
+        submit::buckets(&self.0, request)
     }
 
     type WatchStream = fetch::StatusStream;

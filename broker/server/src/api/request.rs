@@ -9,7 +9,7 @@ use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::{FlowReply, FlowRequest, Grant, Offer};
 use tonic::{Request, Response, Status};
 
-use super::{refused, to_its_end};
+use super::{off_thread, refused, to_its_end};
 use crate::broker::{Broker, Partner};
 use crate::decide::flows::{self, Granted, Situation};
 use crate::log::Recorded;
@@ -50,6 +50,9 @@ async fn decide(
                     granted.event.clone(),
                     granted.agreement.clone(),
                     granted.request.clone(),
+                    Offer {
+                        signed_request: json.clone(),
+                    },
                 );
             }
             Ok::<_, Refusal>(decided)
@@ -78,14 +81,27 @@ fn situation(broker: &Broker, recipient: &OrgName, agreement: &Agreement) -> Sit
 }
 
 /// Only now, that the grant is durable, does anybody hear of the flow.
-async fn offer(broker: &Broker, granted: &Granted, signed_request: Vec<u8>) {
+async fn offer(broker: &Arc<Broker>, granted: &Granted, signed_request: Vec<u8>) {
     let flow = granted.event.flow;
-    let owner = &granted.event.source.org;
+    // Without it a restart closes the flow, which is no reason not to go on.
+    let kept = {
+        let broker = broker.clone();
+        off_thread(move || {
+            broker
+                .running
+                .store_request(*flow.as_bytes(), &signed_request)
+        })
+        .await
+    };
+    if let Err(error) = kept {
+        tracing::warn!(%error, "a request could not be kept");
+    }
     if !broker.flows.admit(flow) {
         // Revoked in the meantime, and recorded as that.
+        broker.close(flow);
         return;
     }
-    if !broker.flows.offer(flow, owner, Offer { signed_request }) {
+    if !broker.flows.offer(flow) {
         let reason = "the owner's agent disconnected before it could be asked; try again";
         broker.abort(flow, "offer", reason).await;
     }

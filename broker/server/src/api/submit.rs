@@ -1,4 +1,4 @@
-//! Relay and submissions: the streams of a running flow.
+//! The submissions of a running flow: the owner's sealed rows and the recipient's row keys, bucket by bucket.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,126 +9,25 @@ use counterfoil_proto::WireError;
 use counterfoil_proto::limits::ROWS_MAX;
 use counterfoil_proto::payload::Layout;
 use counterfoil_proto::v1::{
-    Consent, KeysChunk, RelayFrame, RowsChunk, SubmitReply, keys_chunk, relay_frame, rows_chunk,
+    BucketsReply, Consent, FlowRef, KeysChunk, KeysReply, RowsChunk, RowsHeader, RowsReply,
+    keys_chunk, rows_chunk,
 };
-use counterfoil_psi::Role;
+use counterfoil_psi::{Role, SessionId};
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{flow_id, to_its_end, wire};
+use super::{flow_id, off_thread, to_its_end, wire};
 use crate::broker::{Broker, Partner};
+use crate::flow::buckets::{Declared, Misdeclared, Rows};
 use crate::flow::complete;
 use crate::flow::registry::Running;
-use crate::flow::relay::{RelayError, RelaySender};
 use crate::flow::submission::Submission;
 
-/// Frames that wait for a slow reader, beside those in the relay itself.
-const FRAMES: usize = 4;
-
-/// What a relay call returns.
-pub(crate) type RelayStream = ReceiverStream<Result<RelayFrame, Status>>;
-
-/// Joins one agent to the relay of a flow.
-pub(crate) async fn relay(
-    broker: &Arc<Broker>,
-    request: Request<Streaming<RelayFrame>>,
-) -> Result<Response<RelayStream>, Status> {
-    let partner = broker.partner(&request)?;
-    let mut inbound = request.into_inner();
-    let Some(RelayFrame {
-        frame: Some(relay_frame::Frame::Open(open)),
-    }) = inbound.message().await?
-    else {
-        return Err(Status::invalid_argument("the first frame opens the relay"));
-    };
-    let (running, role) = running(broker, &partner, &open.flow)?;
-    let end = running
-        .open_relay(role)
-        .ok_or_else(|| Status::already_exists("this side of the flow's relay was opened before: a flow is matched once, ask for a new one"))?;
-    let (to_other, from_other) = end.split();
-    let (sender, receiver) = mpsc::channel(FRAMES);
-    tokio::spawn(outbound(running.clone(), from_other, sender));
-    tokio::spawn(forward(broker.clone(), running, role, inbound, to_other));
-    Ok(Response::new(ReceiverStream::new(receiver)))
-}
-
-/// Hands the other side's frames to this one, until either leaves or the flow ends.
-async fn outbound(
-    running: Arc<Running>,
-    mut from_other: mpsc::Receiver<Vec<u8>>,
-    sender: mpsc::Sender<Result<RelayFrame, Status>>,
-) {
-    let pass_on = async {
-        while let Some(noise) = from_other.recv().await {
-            let frame = RelayFrame {
-                frame: Some(relay_frame::Frame::Noise(noise)),
-            };
-            if sender.send(Ok(frame)).await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        () = running.ended().cancelled() => {}
-        () = pass_on => {}
-    }
-}
-
-/// Passes one side's frames on until it closes. A connection that breaks ends the flow, because what was under way is lost,
-/// unless that side's submission is in already.
-async fn forward(
-    broker: Arc<Broker>,
-    running: Arc<Running>,
-    role: Role,
-    inbound: Streaming<RelayFrame>,
-    to_other: RelaySender,
-) {
-    let broken = tokio::select! {
-        () = running.ended().cancelled() => return,
-        broken = pass_on(&running, role, inbound, to_other) => broken,
-    };
-    if let Err(reason) = broken {
-        broker.abort(running.grant.flow, "matching", &reason).await;
-    }
-}
-
-async fn pass_on(
-    running: &Running,
-    role: Role,
-    mut inbound: Streaming<RelayFrame>,
-    mut to_other: RelaySender,
-) -> Result<(), String> {
-    loop {
-        let noise = match inbound.message().await {
-            Ok(Some(RelayFrame {
-                frame: Some(relay_frame::Frame::Noise(noise)),
-            })) => noise,
-            Ok(None) => return Ok(()),
-            Ok(Some(_)) => return Err(format!("the {role}'s agent broke the relay's rules")),
-            Err(_) if running.has_submitted(role) => return Ok(()),
-            Err(_) => return Err(format!("the connection to the {role}'s agent was lost")),
-        };
-        running.touch();
-        match to_other.send(noise).await {
-            Ok(()) => {}
-            // The other side says why, or its connection broke and its own task ends the flow.
-            Err(RelayError::OtherSideLeft) => return Ok(()),
-            Err(error) => {
-                return Err(format!(
-                    "the {role}'s agent broke the relay's rules: {error}"
-                ));
-            }
-        }
-    }
-}
-
-/// Takes the owner's sealed rows.
+/// Takes the owner's sealed rows of a bucket, and answers when they are on disk.
 pub(crate) async fn rows(
     broker: &Arc<Broker>,
     request: Request<Streaming<RowsChunk>>,
-) -> Result<Response<SubmitReply>, Status> {
+) -> Result<Response<RowsReply>, Status> {
     let partner = broker.partner(&request)?;
     let mut inbound = request.into_inner();
     let Some(RowsChunk {
@@ -137,9 +36,10 @@ pub(crate) async fn rows(
     else {
         return Err(Status::invalid_argument("the first message is the header"));
     };
-    let running = reserved(broker, &partner, &header.flow, Role::Owner)?;
+    let running = running(broker, &partner, &header.flow, Role::Owner)?;
     let broker = broker.clone();
     to_its_end(async move {
+        let _present = running.attend(Role::Owner);
         let checked = check_columns(&running, &header.columns)
             .and_then(|layout| check_consent(&running, layout, header.consent.as_ref()));
         let (layout, withheld) = match checked {
@@ -151,23 +51,53 @@ pub(crate) async fn rows(
                 return Err(status);
             }
         };
-        let rows = Submission::rows(&header.session, header.count, ROWS_MAX, layout)
-            .map(|rows| rows.withholding(withheld));
+        let declared = Declared {
+            bucket: header.bucket,
+            buckets: header.buckets,
+            count: header.count,
+        };
+        let begun = running.buckets(|all| all.declare_rows(declared, &layout, withheld));
+        if let Err(error) = begun {
+            return Err(misdeclared(&broker, &running, Role::Owner, error).await);
+        }
+        let rows = Submission::rows(&header.session, header.count, ROWS_MAX, layout);
         let pieces = inbound.map(|chunk| match chunk?.part {
             Some(rows_chunk::Part::Rows(piece)) => Ok(piece),
             _ => Err(Status::invalid_argument("after the header come rows")),
         });
-        let received = receive(&broker, &running, &partner, rows, pieces).await;
-        submitted(&broker, &running, Role::Owner, received).await
+        let stored = match receive(&broker, &running, &partner, rows, pieces).await {
+            Ok(rows) => store(&broker, &running, header, rows).await,
+            Err(status) => Err(status),
+        };
+        running.received(declared.bucket, stored.as_ref().ok().copied());
+        match stored {
+            Ok(_) => Ok(Response::new(RowsReply {})),
+            Err(status) => Err(broken(&broker, &running, Role::Owner, status).await),
+        }
     })
     .await
 }
 
-/// Takes the recipient's row keys.
+async fn store(
+    broker: &Arc<Broker>,
+    running: &Arc<Running>,
+    header: RowsHeader,
+    rows: Submission,
+) -> Result<SessionId, Status> {
+    let (broker, flow, session) = (broker.clone(), running.grant.flow, rows.session);
+    let taken = running.buckets(|all| all.is_taken(header.bucket));
+    if taken {
+        return Err(Status::already_exists(Misdeclared::Joined.to_string()));
+    }
+    off_thread(move || broker.running.store_rows(*flow.as_bytes(), &header, &rows)).await?;
+    Ok(session)
+}
+
+/// Takes the recipient's row keys of a bucket, and answers when it is joined, or when its rows will not come.
 pub(crate) async fn keys(
     broker: &Arc<Broker>,
     request: Request<Streaming<KeysChunk>>,
-) -> Result<Response<SubmitReply>, Status> {
+) -> Result<Response<KeysReply>, Status> {
     let partner = broker.partner(&request)?;
     let mut inbound = request.into_inner();
     let Some(KeysChunk {
@@ -176,20 +106,81 @@ pub(crate) async fn keys(
     else {
         return Err(Status::invalid_argument("the first message is the header"));
     };
-    let running = reserved(broker, &partner, &header.flow, Role::Recipient)?;
+    let running = running(broker, &partner, &header.flow, Role::Recipient)?;
     let broker = broker.clone();
     to_its_end(async move {
+        let _present = running.attend(Role::Recipient);
+        let declared = Declared {
+            bucket: header.bucket,
+            buckets: header.buckets,
+            count: header.count,
+        };
         // The recipient is held to the size that it declared, signed, and was granted.
-        let count_max = u64::from(running.request.body().set_size);
-        let keys = Submission::keys(&header.session, header.count, count_max);
+        if let Err(error) = running.buckets(|all| all.declare_keys(declared)) {
+            return Err(misdeclared(&broker, &running, Role::Recipient, error).await);
+        }
+        let keys = Submission::keys(&header.session, header.count, header.count);
         let pieces = inbound.map(|chunk| match chunk?.part {
             Some(keys_chunk::Part::Keys(piece)) => Ok(piece),
             _ => Err(Status::invalid_argument("after the header come keys")),
         });
-        let received = receive(&broker, &running, &partner, keys, pieces).await;
-        submitted(&broker, &running, Role::Recipient, received).await
+        match receive(&broker, &running, &partner, keys, pieces).await {
+            Ok(keys) => {
+                let joined = join(&broker, &running, header.bucket, keys).await?;
+                Ok(Response::new(KeysReply { joined }))
+            }
+            Err(status) => Err(broken(&broker, &running, Role::Recipient, status).await),
+        }
     })
     .await
+}
+
+/// Waits for the rows of the keys' session, and joins. False if they will not come: the owner's agent has lost them.
+async fn join(
+    broker: &Arc<Broker>,
+    running: &Arc<Running>,
+    bucket: u32,
+    keys: Submission,
+) -> Result<bool, Status> {
+    let session = keys.session;
+    loop {
+        if running.ended().is_cancelled() {
+            return Err(over());
+        }
+        match running.buckets(|all| all.rows_for(bucket, session)) {
+            Ok(Rows::Joined) => return Ok(true),
+            Ok(Rows::Here) => {
+                let last = complete::join(broker, running, bucket, keys).await;
+                if last == Some(true) {
+                    tokio::spawn(complete::run(broker.clone(), running.clone()));
+                }
+                return if last.is_some() {
+                    Ok(true)
+                } else {
+                    Err(over())
+                };
+            }
+            Ok(Rows::Coming) if running.rows_may_come(bucket, session) => running.change().await,
+            Ok(Rows::Coming) => return Ok(false),
+            Err(error) => return Err(Status::already_exists(error.to_string())),
+        }
+    }
+}
+
+/// Tells a recipient how far the buckets are.
+pub(crate) fn buckets(
+    broker: &Arc<Broker>,
+    request: Request<FlowRef>,
+) -> Result<Response<BucketsReply>, Status> {
+    let partner = broker.partner(&request)?;
+    let running = running(
+        broker,
+        &partner,
+        &request.into_inner().flow,
+        Role::Recipient,
+    )?;
+    let states = running.buckets(|all| all.states());
+    Ok(Response::new(BucketsReply { states }))
 }
 
 /// Takes the pieces of a submission, as many bytes as its header declared and its institution may have in memory.
@@ -224,41 +215,35 @@ async fn receive(
     Ok(submission)
 }
 
-fn over() -> Status {
+pub(super) fn over() -> Status {
     Status::aborted("the flow has ended: watch it to see why")
 }
 
-async fn submitted(
-    broker: &Arc<Broker>,
-    running: &Arc<Running>,
-    role: Role,
-    received: Result<Submission, Status>,
-) -> Result<Response<SubmitReply>, Status> {
-    match received {
-        Ok(submission) => {
-            if let Some((rows, keys)) = running.submit(role, submission) {
-                tokio::spawn(complete::run(broker.clone(), running.clone(), rows, keys));
-            }
-            Ok(Response::new(SubmitReply {}))
-        }
-        Err(status) => {
-            let flow = running.grant.flow;
-            broker
-                .abort(flow, "submitting", &why_broken(role, &status))
-                .await;
-            Err(status)
-        }
+/// Ends a flow for a declaration that no honest agent makes.
+async fn misdeclared(broker: &Broker, running: &Running, role: Role, error: Misdeclared) -> Status {
+    if error == Misdeclared::Joined {
+        return Status::already_exists(error.to_string());
     }
+    let reason = format!("the {role}'s submission was refused: {error}");
+    broker
+        .abort(running.grant.flow, "submitting", &reason)
+        .await;
+    Status::invalid_argument(error.to_string())
 }
 
-/// Our own words of what was wrong; of a connection that broke, only that.
-fn why_broken(role: Role, status: &Status) -> String {
-    match status.code() {
-        Code::InvalidArgument | Code::ResourceExhausted => {
-            format!("the {role}'s submission was refused: {}", status.message())
-        }
-        _ => format!("the connection to the {role}'s agent was lost while it submitted"),
+/// Ends a flow for a submission that no honest agent makes, or that there is no room for. A connection that broke ends nothing:
+/// its agent comes again.
+async fn broken(broker: &Broker, running: &Running, role: Role, status: Status) -> Status {
+    if matches!(
+        status.code(),
+        Code::InvalidArgument | Code::ResourceExhausted | Code::Internal
+    ) {
+        let reason = format!("the {role}'s submission was refused: {}", status.message());
+        broker
+            .abort(running.grant.flow, "submitting", &reason)
+            .await;
     }
+    status
 }
 
 /// The columns must be the tags of the request, in its order.
@@ -331,39 +316,22 @@ fn check_consent(
     Ok((layout.proven(), Some(withheld)))
 }
 
-fn running(
-    broker: &Broker,
-    partner: &Partner,
-    flow: &[u8],
-) -> Result<(Arc<Running>, Role), Status> {
-    broker
-        .flows
-        .get(flow_id(flow)?)
-        .and_then(|running| {
-            let role = running.role(&partner.org)?;
-            Some((running, role))
-        })
-        .ok_or_else(|| {
-            Status::not_found(
-                "no such flow of yours is running: it was never granted, or it has ended",
-            )
-        })
-}
-
-fn reserved(
+/// A flow that runs, if the caller stands on this side of it; others do not learn that it exists.
+pub(super) fn running(
     broker: &Broker,
     partner: &Partner,
     flow: &[u8],
     role: Role,
 ) -> Result<Arc<Running>, Status> {
-    let (running, own) = running(broker, partner, flow)?;
-    if own != role {
-        return Err(Status::permission_denied(
-            "this submission is the other side's to make",
-        ));
+    let running = broker.flows.get(flow_id(flow)?);
+    match running
+        .as_ref()
+        .and_then(|running| running.role(&partner.org))
+    {
+        Some(own) if own == role => running.ok_or_else(over),
+        Some(_) => Err(Status::permission_denied("this is the other side's to do")),
+        None => Err(Status::not_found(
+            "no such flow of yours is running: it was never granted, or it has ended",
+        )),
     }
-    if !running.reserve(role) {
-        return Err(Status::already_exists("this side has submitted already"));
-    }
-    Ok(running)
 }

@@ -1,6 +1,7 @@
-//! From two submissions to a recorded release, or to a recorded reason why there is none.
+//! From the submissions of all buckets to a recorded release, or to a recorded reason why there is none.
 
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, PoisonError};
 
 use counterfoil_audit::entry::{
     CoarseCount as EntryCount, Digest, Integer, List, Timestamp, ValueError,
@@ -19,7 +20,7 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use time::{Duration, OffsetDateTime};
 
-use super::join::open_common;
+use super::join::{Common, open_common};
 use super::registry::Running;
 use super::release::{NotRecorded, Stored};
 use super::submission::Submission;
@@ -37,20 +38,85 @@ enum Ending {
     Over,
 }
 
-/// Joins, minimises, seals, stores and records; then the recipient can fetch.
-pub(crate) async fn run(
-    broker: Arc<Broker>,
-    running: Arc<Running>,
-    rows: Submission,
+/// Joins one bucket: the stored rows of its session with the recipient's keys, which are gone on return. Tells whether it was the
+/// last one; nothing if the flow ended instead.
+pub(crate) async fn join(
+    broker: &Arc<Broker>,
+    running: &Arc<Running>,
+    bucket: u32,
     keys: Submission,
-) {
+) -> Option<bool> {
+    let _turn = broker.flows.joins.acquire().await.ok()?;
+    let session = keys.session;
+    let joined = {
+        let (broker, running) = (broker.clone(), running.clone());
+        tokio::task::spawn_blocking(move || join_now(&broker, &running, bucket, &keys)).await
+    };
+    let ending = match joined {
+        Ok(Ok(())) => return Some(running.joined(bucket, session)),
+        Ok(Err(ending)) => ending,
+        Err(_) => Ending::Failed(PANICKED.into()),
+    };
+    ending.record(broker, running).await;
+    None
+}
+
+const PANICKED: &str = "the broker failed while it joined; its operator finds the reason";
+
+impl Ending {
+    async fn record(self, broker: &Broker, running: &Running) {
+        let flow = running.grant.flow;
+        match self {
+            Self::Over => {}
+            Self::Refused(refusal) => {
+                let decision = refusal.decision("refused");
+                broker
+                    .end(broker.actor(), flow, FlowRefused { flow, decision })
+                    .await;
+            }
+            Self::Failed(reason) => broker.abort(flow, "joining", &reason).await,
+        }
+    }
+}
+
+/// Blocks.
+fn join_now(
+    broker: &Broker,
+    running: &Running,
+    bucket: u32,
+    keys: &Submission,
+) -> Result<(), Ending> {
+    if running.ended().is_cancelled() {
+        return Err(Ending::Over);
+    }
+    broker.may_continue(running).map_err(Ending::Refused)?;
+    let rows = broker
+        .running
+        .rows(*running.grant.flow.as_bytes(), bucket)
+        .map_err(|error| {
+            tracing::error!(%error, "sealed rows could not be read");
+            Ending::Failed(
+                "the broker could not read the owner's rows; its operator finds the reason".into(),
+            )
+        })?;
+    let mut common = running
+        .common
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let now = OffsetDateTime::now_utc().into();
+    open_common(&running.agreement, &rows, keys, now, &mut common)
+        .map_err(|e| Ending::Failed(e.to_string()))
+}
+
+/// All buckets are joined: minimises, seals, stores and records; then the recipient can fetch.
+pub(crate) async fn run(broker: Arc<Broker>, running: Arc<Running>) {
     let flow = running.grant.flow;
     let Ok(_turn) = broker.flows.joins.acquire().await else {
         return;
     };
     let prepared = {
         let (broker, running) = (broker.clone(), running.clone());
-        tokio::task::spawn_blocking(move || prepare(&broker, &running, &rows, &keys)).await
+        tokio::task::spawn_blocking(move || prepare(&broker, &running)).await
     };
     let ending = match prepared {
         // Nothing is opened for a flow that ended while it waited.
@@ -59,7 +125,7 @@ pub(crate) async fn run(
             Ok(recorded) => {
                 tracing::info!(%flow, entry = recorded.index(), "release recorded");
                 running.advance(Stage::Released);
-                broker.flows.end(flow);
+                broker.close(flow);
                 return;
             }
             Err(NotRecorded::LogDown) => return,
@@ -69,29 +135,13 @@ pub(crate) async fn run(
             ),
         },
         Ok(Err(ending)) => ending,
-        Err(_) => Ending::Failed(
-            "the broker failed while it joined; its operator finds the reason".into(),
-        ),
+        Err(_) => Ending::Failed(PANICKED.into()),
     };
-    match ending {
-        Ending::Over => {}
-        Ending::Refused(refusal) => {
-            let decision = refusal.decision("refused");
-            broker
-                .end(broker.actor(), flow, FlowRefused { flow, decision })
-                .await;
-        }
-        Ending::Failed(reason) => broker.abort(flow, "joining", &reason).await,
-    }
+    ending.record(&broker, &running).await;
 }
 
-/// All rows are joined before one is minimised, and all are minimised before anything is sealed. Blocks.
-fn prepare(
-    broker: &Broker,
-    running: &Running,
-    rows: &Submission,
-    keys: &Submission,
-) -> Result<Stored, Ending> {
+/// All buckets are joined before a row is minimised, and all rows are minimised before anything is sealed. Blocks.
+fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
     if running.ended().is_cancelled() {
         return Err(Ending::Over);
     }
@@ -102,21 +152,30 @@ fn prepare(
         .iter()
         .filter_map(|name| agreement.tag(name))
         .collect();
+    let common = mem::replace(
+        &mut *running
+            .common
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
+        Common::new(tags.iter().copied()),
+    );
+    let withheld = running.buckets(|all| all.withheld());
     let now = OffsetDateTime::now_utc();
-    let common = open_common(agreement, &tags, rows, keys, now.into())
-        .map_err(|e| Ending::Failed(e.to_string()))?;
     if common.table.len() < agreement.minimum_match() as usize {
         return Err(Ending::Refused(under_minimum(agreement)));
     }
     let minimised = common.table.minimise(agreement.k());
-    let told = Told::of_report(minimised.report(), rows.withheld);
+    let told = Told::of_report(minimised.report(), withheld);
     let rows = minimised.rows().filter_map(|(index, cells)| {
         let match_id = common.match_ids.get(index as usize)?;
-        Some((*match_id, cells.map(str::to_owned).collect()))
+        Some((*match_id, cells.map(str::to_owned).collect::<Vec<_>>()))
     });
+    let mut rows: Vec<_> = rows.collect();
+    // Match ids of different buckets are random alike: in their order nothing tells the buckets apart.
+    rows.sort_unstable_by_key(|(match_id, _)| *match_id);
     let delivery = Delivery {
         columns: tags.iter().map(|tag| tag.name().to_string()).collect(),
-        rows: rows.collect(),
+        rows,
         generalised: told.generalised.to_string(),
         suppressed: told.suppressed.to_string(),
     };

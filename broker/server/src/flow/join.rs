@@ -17,7 +17,7 @@ use super::submission::{MATCH_ID_BYTES, Submission};
 pub(crate) struct Common {
     /// One value per tag of the flow.
     pub(crate) table: Table,
-    /// Names each row of the table to the recipient, for this session only; in rising order.
+    /// Names each row of the table to the recipient, for its session only; within a bucket in rising order.
     pub(crate) match_ids: Vec<MatchId>,
 }
 
@@ -37,34 +37,40 @@ pub(crate) enum JoinError {
     NoColumns,
 }
 
-/// Opens the rows whose match id both sides submitted and whose key fits.
+impl Common {
+    /// Nothing yet, of a flow with these tags.
+    pub(crate) fn new<'t>(tags: impl Iterator<Item = &'t Tag>) -> Self {
+        Self {
+            table: Table::new(tags),
+            match_ids: Vec::new(),
+        }
+    }
+}
+
+/// Opens the rows of a bucket whose match id both sides submitted and whose key fits, and adds them to the common ones.
 ///
 /// A row that does not open, whose consent proof is not in force at `now`, or whose values break the agreement, counts as
 /// unmatched and nobody is told which: a visible failure would tell whoever made it that the other side holds that customer.
 pub(crate) fn open_common(
     agreement: &Agreement,
-    tags: &[&Tag],
     rows: &Submission,
     keys: &Submission,
     now: Timestamp,
-) -> Result<Common, JoinError> {
+    common: &mut Common,
+) -> Result<(), JoinError> {
     if rows.session != keys.session {
         return Err(JoinError::Sessions);
     }
     let layout = rows.layout.as_ref().ok_or(JoinError::NoColumns)?;
     let length = PayloadLength::new(layout.payload_len()).map_err(|_| JoinError::NoColumns)?;
     let context = RowContext::new(rows.session, *agreement.digest().as_bytes(), length);
-    let mut common = Common {
-        table: Table::new(tags.iter().copied()),
-        match_ids: Vec::new(),
-    };
     for pair in pairs(rows, keys)? {
         let proven = agreement.consent().map(|_| now);
         if open_row(&context, layout, &pair, proven, &mut common.table).is_some() {
             common.match_ids.push(pair.match_id);
         }
     }
-    Ok(common)
+    Ok(())
 }
 
 /// What both sides submitted under one match id.

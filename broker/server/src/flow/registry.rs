@@ -1,4 +1,4 @@
-//! Flows that run just now, and agents that listen. In memory only: after a restart the log says what has to be closed.
+//! Flows that run just now, and agents that listen. In memory; what a restart needs of them is on disk ([`super::running_files`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,24 +10,31 @@ use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_proto::v1::Offer;
 use counterfoil_proto::v1::flow_status::Stage;
-use counterfoil_psi::Role;
-use tokio::sync::{Semaphore, mpsc, watch};
+use counterfoil_psi::{Role, SessionId};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::buckets::Buckets;
 use super::budget::Budget;
-use super::relay::{Relay, RelayEnd};
-use super::submission::Submission;
+use super::join::Common;
+use super::rendezvous::{End, NoSession, Rendezvous, Session, Shard};
 
 /// Offers that wait for one agent.
 const OFFERS_MAX: usize = 16;
-/// Both agents may still be reading their files.
-const IDLE_BEFORE_RELAY_MAX: Duration = Duration::from_secs(15 * 60);
-/// Both agents have begun; then something happens all the time.
+/// The owner's agent may still be reading its files; so it may after it was restarted.
+const IDLE_BEFORE_MATCHING_MAX: Duration = Duration::from_secs(15 * 60);
+/// Both agents are at it; then something happens all the time.
 const IDLE_MAX: Duration = Duration::from_secs(120);
+/// An agent of which nothing is open has left. Before anything of a flow is here there is nothing to come back for.
+const ABSENT_MAX: Duration = Duration::from_secs(60);
+/// It may come back, and go on with the buckets that are missing.
+const RESUME_MAX: Duration = Duration::from_secs(15 * 60);
 /// The largest flow (ten million identifiers on each side) takes some hours on one core; an agent that sends a frame now
 /// and then holds its flow no longer.
 const LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// How long keys wait for rows of an owner's agent that has left: it may have been cut off and come back with them.
+const ROWS_WAIT: Duration = Duration::from_secs(5);
 /// Joins at one time: each keeps a core busy, and some tens of bytes a row beside the submissions.
 const JOINS_MAX: usize = 2;
 
@@ -49,32 +56,42 @@ pub(crate) struct Running {
     pub(crate) grant: FlowGranted,
     pub(crate) agreement: Arc<Agreement>,
     pub(crate) request: VerifiedRequest,
+    /// The opened rows of the buckets that are joined. A lock of its own, which a join holds for long.
+    pub(crate) common: Mutex<Common>,
+    offer: Offer,
     stage: watch::Sender<Stage>,
     ended: CancellationToken,
+    /// Rows came, or an owner's agent that might have sent some.
+    changed: Notify,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    relay: Relay,
-    relays_open: u8,
-    /// Where it was offered, until the owner's agent has come to the relay.
-    offered: Option<mpsc::WeakSender<Result<Offer, Status>>>,
-    rows: Slot,
-    keys: Slot,
+    rendezvous: Rendezvous,
+    buckets: Buckets,
+    /// Both agents have met for a session.
+    matching: bool,
+    /// All buckets are joined: what remains is the broker's own work.
+    completing: bool,
+    owner: Attendance,
+    recipient: Attendance,
     /// Its grant is durable: only then does anybody get at the flow.
     admitted: bool,
     began: Instant,
     active: Instant,
 }
 
-/// One side's submission.
-enum Slot {
-    Empty,
-    /// Somebody is sending it: a second sender is refused.
-    Taken,
-    Full(Submission),
-    /// Handed to the join.
-    Used,
+/// Streams of a flow that an agent has open.
+struct Attendance {
+    open: usize,
+    /// Since when there is none.
+    left: Instant,
+}
+
+/// One open stream; counted until dropped.
+pub(crate) struct Present {
+    running: Arc<Running>,
+    role: Role,
 }
 
 impl Default for Registry {
@@ -96,22 +113,33 @@ impl Registry {
         grant: FlowGranted,
         agreement: Arc<Agreement>,
         request: VerifiedRequest,
+        offer: Offer,
     ) {
         let rows_max = u64::from(agreement.caps().rows_per_flow);
+        let size = request.body().set_size;
+        let bucket_rows = agreement.caps().bucket_rows;
+        let tags = request.body().tags.iter();
+        let tags = tags.filter_map(|name| agreement.tag(name));
+        let common = Mutex::new(Common::new(tags));
         let flow = grant.flow;
         let now = Instant::now();
+        let attendance = || Attendance { open: 0, left: now };
         let running = Arc::new(Running {
             grant,
             agreement,
             request,
+            common,
+            offer,
             stage: watch::Sender::new(Stage::Granted),
             ended: CancellationToken::new(),
+            changed: Notify::new(),
             inner: Mutex::new(Inner {
-                relay: Relay::new(rows_max),
-                relays_open: 0,
-                offered: None,
-                rows: Slot::Empty,
-                keys: Slot::Empty,
+                rendezvous: Rendezvous::new(rows_max),
+                buckets: Buckets::new(size, bucket_rows),
+                matching: false,
+                completing: false,
+                owner: attendance(),
+                recipient: attendance(),
                 admitted: false,
                 began: now,
                 active: now,
@@ -146,30 +174,24 @@ impl Registry {
         }
     }
 
-    /// How many flows run that an institution is part of.
+    /// How many flows run that an institution is part of, and whose recipient is there or was a moment ago: one that was
+    /// killed does not keep the others from being asked for.
     pub(crate) fn count(&self, org: &OrgName) -> usize {
         lock(&self.running)
             .values()
             .filter(|flow| flow.grant.source.org == *org || flow.grant.recipient.org == *org)
+            .filter(|flow| !flow.inner().recipient.is_away_for(ABSENT_MAX))
             .count()
     }
 
-    /// Flows in which nothing has happened for too long.
-    pub(crate) fn idle(&self) -> Vec<FlowId> {
-        lock(&self.running)
+    /// Flows that go on no more, each with the reason.
+    pub(crate) fn stale(&self) -> Vec<(FlowId, &'static str)> {
+        let listening = |org: &OrgName| self.is_listening(org);
+        let stale = |flow: &Arc<Running>| flow.why_stale(listening(&flow.grant.source.org));
+        let flows: Vec<_> = lock(&self.running).values().cloned().collect();
+        flows
             .iter()
-            .filter(|(_, flow)| flow.is_idle())
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
-    /// Flows whose owner's agent took the offer and left before it came to the relay. What it read is gone with it, and the
-    /// recipient would wait for nobody.
-    pub(crate) fn deserted(&self) -> Vec<FlowId> {
-        lock(&self.running)
-            .iter()
-            .filter(|(_, flow)| flow.is_deserted())
-            .map(|(id, _)| *id)
+            .filter_map(|flow| Some((flow.grant.flow, stale(flow)?)))
             .collect()
     }
 
@@ -190,11 +212,20 @@ impl Registry {
             .collect()
     }
 
-    /// Registers an agent that waits for offers. A newer one takes the place of an older, which may hang on a dead
-    /// connection.
+    /// Registers an agent that waits for offers, and offers it the flows again that it takes no part in yet: it may have been
+    /// restarted. A newer agent takes the place of an older, which may hang on a dead connection.
     pub(crate) fn listen(&self, org: OrgName) -> mpsc::Receiver<Result<Offer, Status>> {
         let (sender, receiver) = mpsc::channel(OFFERS_MAX);
-        lock(&self.listeners).insert(org, sender);
+        let running: Vec<_> = lock(&self.running).values().cloned().collect();
+        let mut listeners = lock(&self.listeners);
+        for flow in running.iter().filter(|flow| flow.grant.source.org == org) {
+            let inner = flow.inner();
+            // One that does not fit any more is offered at the next reconnection, or is over by then.
+            if inner.admitted && inner.owner.open == 0 {
+                let _ = sender.try_send(Ok(flow.offer.clone()));
+            }
+        }
+        listeners.insert(org, sender);
         receiver
     }
 
@@ -205,17 +236,15 @@ impl Registry {
             .is_some_and(|sender| !sender.is_closed())
     }
 
-    /// Hands the offer of a flow to an agent; false if none takes it.
-    pub(crate) fn offer(&self, flow: FlowId, org: &OrgName, offer: Offer) -> bool {
-        let running = lock(&self.running).get(&flow).cloned();
-        let listeners = lock(&self.listeners);
-        let Some(sender) = listeners.get(org) else {
+    /// Hands the offer of a flow to its owner's agent; false if none takes it.
+    pub(crate) fn offer(&self, flow: FlowId) -> bool {
+        let Some(running) = lock(&self.running).get(&flow).cloned() else {
             return false;
         };
-        if let Some(running) = running {
-            running.inner().offered = Some(sender.downgrade());
-        }
-        sender.try_send(Ok(offer)).is_ok()
+        let listeners = lock(&self.listeners);
+        listeners
+            .get(&running.grant.source.org)
+            .is_some_and(|sender| sender.try_send(Ok(running.offer.clone())).is_ok())
     }
 
     /// Ends the listening of a revoked institution.
@@ -236,54 +265,87 @@ impl Running {
         }
     }
 
-    /// Takes one side's end of the relay, once.
-    pub(crate) fn open_relay(&self, role: Role) -> Option<RelayEnd> {
-        let mut inner = self.inner();
-        let end = inner.relay.take(role)?;
-        inner.relays_open += 1;
-        if role == Role::Owner {
-            inner.offered = None;
+    /// Notes that an agent has a stream of the flow open.
+    pub(crate) fn attend(self: &Arc<Self>, role: Role) -> Present {
+        self.inner().attendance(role).open += 1;
+        Present {
+            running: self.clone(),
+            role,
         }
-        if inner.relays_open == 2 {
+    }
+
+    /// The recipient comes for a session. Nobody comes for a bucket that is joined.
+    pub(crate) fn come(&self, session: Session) -> Result<End, NoSession> {
+        let mut inner = self.inner();
+        if inner.buckets.is_taken(session.bucket) {
+            return Err(NoSession::Repeated);
+        }
+        let (end, met) = inner.rendezvous.come(session)?;
+        inner.active = Instant::now();
+        if met {
+            self.met(&mut inner);
+        }
+        Ok(end)
+    }
+
+    /// The owner waits for a session of its shard.
+    pub(crate) fn wait(&self, shard: Shard) -> oneshot::Receiver<End> {
+        let mut inner = self.inner();
+        inner.active = Instant::now();
+        let (end, met) = inner.rendezvous.wait(shard);
+        if met {
+            self.met(&mut inner);
+        }
+        // Keys that wait for rows of this process wait in vain.
+        self.changed.notify_waiters();
+        end
+    }
+
+    fn met(&self, inner: &mut Inner) {
+        if !inner.matching {
+            inner.matching = true;
             self.advance(Stage::Matching);
         }
-        Some(end)
     }
 
-    /// Reserves a side's submission; false if it was made or is being made.
-    pub(crate) fn reserve(&self, role: Role) -> bool {
-        let mut inner = self.inner();
-        let slot = inner.slot(role);
-        let free = matches!(slot, Slot::Empty);
-        if free {
-            *slot = Slot::Taken;
+    /// Looks at the buckets, or changes them.
+    pub(crate) fn buckets<T>(&self, with: impl FnOnce(&mut Buckets) -> T) -> T {
+        with(&mut self.inner().buckets)
+    }
+
+    /// The rows of a bucket are on disk, or will not come.
+    pub(crate) fn received(&self, bucket: u32, session: Option<SessionId>) {
+        self.inner().buckets.received(bucket, session);
+        if session.is_some() {
+            self.advance(Stage::Submitting);
         }
-        free
+        self.changed.notify_waiters();
     }
 
-    /// Stores a side's submission. With the second one both are returned, the owner's first, and once only.
-    pub(crate) fn submit(
-        &self,
-        role: Role,
-        submission: Submission,
-    ) -> Option<(Submission, Submission)> {
+    /// A bucket was joined; true with the last one, and once only.
+    pub(crate) fn joined(&self, bucket: u32, session: SessionId) -> bool {
         let mut inner = self.inner();
-        if self.ended.is_cancelled() {
-            return None;
+        let last = inner.buckets.joined(bucket, session) && !inner.completing;
+        if last {
+            inner.completing = true;
+            self.advance(Stage::Joining);
         }
-        *inner.slot(role) = Slot::Full(submission);
-        let both = inner.take_both();
-        self.advance(if both.is_some() {
-            Stage::Joining
-        } else {
-            Stage::Submitting
-        });
-        both
+        self.changed.notify_waiters();
+        last
     }
 
-    /// This side has nothing more to do but wait.
-    pub(crate) fn has_submitted(&self, role: Role) -> bool {
-        matches!(self.inner().slot(role), Slot::Full(_) | Slot::Used)
+    /// Whether rows of a session may still come: they are on their way, or the owner's agent is there and not free for
+    /// another session of the bucket.
+    pub(crate) fn rows_may_come(&self, bucket: u32, session: SessionId) -> bool {
+        let inner = self.inner();
+        inner.buckets.has_rows(bucket, session)
+            || inner.buckets.is_taken(bucket)
+            || !(inner.rendezvous.owner_is_free_for(bucket) || inner.owner.is_away_for(ROWS_WAIT))
+    }
+
+    /// Resolves when something has changed of what [`Running::rows_may_come`] looks at, or a while has passed.
+    pub(crate) async fn change(&self) {
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.changed.notified()).await;
     }
 
     /// Cancelled once the flow has ended.
@@ -306,29 +368,36 @@ impl Running {
         self.stage.subscribe()
     }
 
-    fn is_idle(&self) -> bool {
+    fn why_stale(&self, owner_listens: bool) -> Option<&'static str> {
         let inner = self.inner();
-        let joining = matches!(inner.rows, Slot::Used);
-        let max = if inner.relays_open < 2 {
-            IDLE_BEFORE_RELAY_MAX
+        if inner.completing || !inner.admitted {
+            return None;
+        }
+        let patience = if inner.buckets.has_begun() {
+            RESUME_MAX
         } else {
-            IDLE_MAX
+            ABSENT_MAX
         };
-        !joining && (inner.active.elapsed() > max || inner.began.elapsed() > LIFE_MAX)
+        let idle_max = if inner.rendezvous.awaits_owner() || !inner.matching {
+            IDLE_BEFORE_MATCHING_MAX
+        } else {
+            IDLE_MAX.max(patience)
+        };
+        if inner.began.elapsed() > LIFE_MAX || inner.active.elapsed() > idle_max {
+            Some("nothing came from an agent for too long")
+        } else if inner.recipient.is_away_for(patience) {
+            Some("the connection to the recipient's agent was lost, and it did not come back")
+        } else if !owner_listens && inner.owner.is_away_for(patience) {
+            Some("the connection to the owner's agent was lost, and it did not come back")
+        } else {
+            None
+        }
     }
 
-    fn is_deserted(&self) -> bool {
-        let inner = self.inner();
-        let offers = inner.offered.as_ref().map(mpsc::WeakSender::upgrade);
-        offers.is_some_and(|left| left.is_none_or(|offers| offers.is_closed()))
-    }
-
-    /// Ends every stream of the flow and lets go of what was submitted.
+    /// Ends every stream of the flow.
     fn close(&self) {
-        let mut inner = self.inner();
         self.ended.cancel();
-        inner.rows = Slot::Used;
-        inner.keys = Slot::Used;
+        self.changed.notify_waiters();
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -337,23 +406,26 @@ impl Running {
 }
 
 impl Inner {
-    fn slot(&mut self, role: Role) -> &mut Slot {
+    fn attendance(&mut self, role: Role) -> &mut Attendance {
         match role {
-            Role::Owner => &mut self.rows,
-            Role::Recipient => &mut self.keys,
+            Role::Owner => &mut self.owner,
+            Role::Recipient => &mut self.recipient,
         }
     }
+}
 
-    fn take_both(&mut self) -> Option<(Submission, Submission)> {
-        if !matches!((&self.rows, &self.keys), (Slot::Full(_), Slot::Full(_))) {
-            return None;
-        }
-        let rows = std::mem::replace(&mut self.rows, Slot::Used);
-        let keys = std::mem::replace(&mut self.keys, Slot::Used);
-        match (rows, keys) {
-            (Slot::Full(rows), Slot::Full(keys)) => Some((rows, keys)),
-            _ => None,
-        }
+impl Attendance {
+    fn is_away_for(&self, long: Duration) -> bool {
+        self.open == 0 && self.left.elapsed() > long
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let mut inner = self.running.inner();
+        let attendance = inner.attendance(self.role);
+        attendance.open = attendance.open.saturating_sub(1);
+        attendance.left = Instant::now();
     }
 }
 

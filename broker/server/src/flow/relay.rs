@@ -3,21 +3,14 @@
 use tokio::sync::mpsc;
 
 use counterfoil_proto::limits::{NOISE_MESSAGE_BYTES_MAX, RELAY_FRAMES, ROWS_MAX};
-use counterfoil_psi::Role;
 
 /// A frame counts as this many bytes at least, so that empty ones are bounded too.
 const FRAME_BYTES_MIN: u64 = 64;
 
-/// Both directions of one flow. Each end can be taken once: a second connection for the same side is refused.
+/// Both directions of one session.
 pub(crate) struct Relay {
-    to_owner: Direction,
-    to_recipient: Direction,
-    bytes_max: u64,
-}
-
-struct Direction {
-    sender: Option<mpsc::Sender<Vec<u8>>>,
-    receiver: Option<mpsc::Receiver<Vec<u8>>>,
+    owner: RelayEnd,
+    recipient: RelayEnd,
 }
 
 /// One side's end of a relay.
@@ -35,8 +28,8 @@ pub(crate) enum RelayError {
     /// Longer than a Noise message can be.
     #[error("a frame is longer than a Noise message")]
     FrameTooLong,
-    /// More than a flow of this agreement can need.
-    #[error("it sent more than a flow of this agreement can need")]
+    /// More than a session of this agreement can need.
+    #[error("it sent more than a session of this agreement can need")]
     TooMuch,
     /// The other side has left.
     #[error("the other side has left")]
@@ -44,36 +37,28 @@ pub(crate) enum RelayError {
 }
 
 impl Relay {
-    /// For a flow in which the recipient has at most `rows_max` identifiers.
+    /// For a session in which the recipient has at most `rows_max` identifiers.
     pub(crate) fn new(rows_max: u64) -> Self {
+        let (to_owner, at_owner) = mpsc::channel(RELAY_FRAMES);
+        let (to_recipient, at_recipient) = mpsc::channel(RELAY_FRAMES);
+        let bytes_left = bytes_max(rows_max);
         Self {
-            to_owner: Direction::new(),
-            to_recipient: Direction::new(),
-            bytes_max: bytes_max(rows_max),
+            owner: RelayEnd {
+                sender: to_recipient,
+                receiver: at_owner,
+                bytes_left,
+            },
+            recipient: RelayEnd {
+                sender: to_owner,
+                receiver: at_recipient,
+                bytes_left,
+            },
         }
     }
 
-    /// Takes one side's end, once.
-    pub(crate) fn take(&mut self, role: Role) -> Option<RelayEnd> {
-        let (from, to) = match role {
-            Role::Owner => (&mut self.to_owner, &mut self.to_recipient),
-            Role::Recipient => (&mut self.to_recipient, &mut self.to_owner),
-        };
-        Some(RelayEnd {
-            receiver: from.receiver.take()?,
-            sender: to.sender.take()?,
-            bytes_left: self.bytes_max,
-        })
-    }
-}
-
-impl Direction {
-    fn new() -> Self {
-        let (sender, receiver) = mpsc::channel(RELAY_FRAMES);
-        Self {
-            sender: Some(sender),
-            receiver: Some(receiver),
-        }
+    /// The owner's end and the recipient's.
+    pub(crate) fn split(self) -> (RelayEnd, RelayEnd) {
+        (self.owner, self.recipient)
     }
 }
 
@@ -124,12 +109,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn frames_arrive_in_order_and_each_end_is_taken_once() {
-        let mut relay = Relay::new(10);
-        let (mut owner, _) = relay.take(Role::Owner).unwrap().split();
-        let (_, mut to_recipient) = relay.take(Role::Recipient).unwrap().split();
-        assert!(relay.take(Role::Owner).is_none());
-        assert!(relay.take(Role::Recipient).is_none());
+    async fn frames_arrive_in_order() {
+        let (owner, recipient) = Relay::new(10).split();
+        let (mut owner, _) = owner.split();
+        let (_, mut to_recipient) = recipient.split();
         owner.send(vec![1]).await.unwrap();
         owner.send(vec![2]).await.unwrap();
         assert_eq!(to_recipient.recv().await, Some(vec![1]));
@@ -138,9 +121,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_no_flow_needs_is_not_passed_on() {
-        let mut relay = Relay::new(0);
-        let (mut owner, _) = relay.take(Role::Owner).unwrap().split();
-        let (_, mut to_recipient) = relay.take(Role::Recipient).unwrap().split();
+        let (owner, recipient) = Relay::new(0).split();
+        let (mut owner, _) = owner.split();
+        let (_, mut to_recipient) = recipient.split();
         let long = vec![0; NOISE_MESSAGE_BYTES_MAX + 1];
         assert_eq!(owner.send(long).await, Err(RelayError::FrameTooLong));
         owner.bytes_left = 64 + 65 + 64;

@@ -1,6 +1,5 @@
 //! What a side submits: records of one fixed length, each beginning with a match id.
 
-use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_proto::limits::{ROWS_MAX, SUBMISSION_BYTES_MAX};
 use counterfoil_proto::payload::Layout;
 use counterfoil_proto::{WireError, fixed};
@@ -20,8 +19,6 @@ pub(crate) struct Submission {
     pub(crate) session: SessionId,
     /// Columns of the sealed rows; the recipient's keys have none.
     pub(crate) layout: Option<Layout>,
-    /// How many rows the owner says it left out for want of a consent proof; `None` if the agreement asks for no proofs.
-    pub(crate) withheld: Option<CoarseCount>,
     record_bytes: usize,
     records: Zeroizing<Vec<u8>>,
     bytes_expected: usize,
@@ -39,11 +36,6 @@ impl Submission {
     ) -> Result<Self, WireError> {
         let record_bytes = MATCH_ID_BYTES + layout.payload_len() + SEAL_OVERHEAD;
         Self::new(session, count, count_max, record_bytes, Some(layout))
-    }
-
-    /// With what the owner's header says it left out.
-    pub(crate) fn withholding(self, withheld: Option<CoarseCount>) -> Self {
-        Self { withheld, ..self }
     }
 
     /// For row keys.
@@ -75,7 +67,6 @@ impl Submission {
         Ok(Self {
             session: SessionId::from_bytes(fixed("session", session)?),
             layout,
-            withheld: None,
             record_bytes,
             // Grows as bytes arrive: a header alone reserves nothing.
             records: Zeroizing::default(),
@@ -123,6 +114,11 @@ impl Submission {
             want: self.bytes_expected,
             got: self.records.len(),
         })
+    }
+
+    /// All records, one after the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.records
     }
 
     /// Number of records.

@@ -6,6 +6,7 @@ use counterfoil_audit::entry::Event;
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::request::SignedRequest;
 use counterfoil_proto::delivery::DeliverySecret;
+use counterfoil_proto::v1::Offer;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -75,7 +76,10 @@ impl World {
         let flow = granted.event.flow;
         self.record(granted.event.clone()).await;
         let flows = &self.broker.flows;
-        flows.start(granted.event, granted.agreement, granted.request);
+        let offer = Offer {
+            signed_request: signed.to_json().unwrap(),
+        };
+        flows.start(granted.event, granted.agreement, granted.request, offer);
         assert!(flows.get(flow).is_none(), "not before it is admitted");
         assert!(flows.admit(flow));
         (flows.get(flow).unwrap(), secret)

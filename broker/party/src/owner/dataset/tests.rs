@@ -230,11 +230,18 @@ fn each_row_is_sealed_once_under_its_own_key() {
         prepared.layout.clone(),
         prepared.record_bytes(),
     );
-    let mut sealed = SealedRows::shuffled(prepared, context, tokens);
+    // A bucket of three rows, in another order than the dataset's, and a dummy.
+    let part = vec![2, 0, 3];
+    let mut sealed = SealedRows::shuffled(Arc::new(prepared), part.clone(), context, tokens);
     let mut bytes = Vec::new();
     while sealed.write_next(&mut bytes).unwrap() {}
     assert_eq!(bytes.len(), 4 * record);
-    for ((id, key), (_, values)) in keys.iter().zip(expected) {
+    let (dummy, key) = keys.last().unwrap();
+    let row = bytes.chunks(record).find(|row| row.starts_with(dummy));
+    let payload = context.open(key, Role::Owner, &row.unwrap()[MATCH_ID_BYTES..]);
+    assert!(payload.unwrap().iter().all(|byte| *byte == 0));
+    for ((id, key), row) in keys.iter().zip(part) {
+        let (_, values) = &expected[row as usize];
         let row = bytes
             .chunks(record)
             .find(|row| row.starts_with(id))
@@ -242,7 +249,7 @@ fn each_row_is_sealed_once_under_its_own_key() {
         let payload = context
             .open(key, Role::Owner, &row[MATCH_ID_BYTES..])
             .unwrap();
-        assert_eq!(layout.decode(&payload).unwrap().1, values);
+        assert_eq!(layout.decode(&payload).unwrap().1, *values);
         let (_, other) = keys.iter().find(|(other, _)| other != id).unwrap();
         assert!(
             context

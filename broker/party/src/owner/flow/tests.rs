@@ -31,6 +31,9 @@ fn a_flow_is_granted_once_and_its_attempt_survives_a_restart() {
     let signed = request(&home, |_| ());
     assert_eq!(code(&home, AgreementStatus::Active, &signed), "granted");
     let reopened = Home::open(&dir.path().join("home"), home.clock()).unwrap();
+    // It goes on, and counts as one, until it is over.
+    assert_eq!(code(&reopened, AgreementStatus::Active, &signed), "granted");
+    forget(&reopened, signed.unverified().flow).unwrap();
     assert_eq!(
         code(&reopened, AgreementStatus::Active, &signed),
         "replayed"

@@ -1,8 +1,10 @@
 use counterfoil_audit::entry::{AgreementRevoked, Event, FlowDeclined, PartnerRevoked};
 use counterfoil_proto::delivery::DeliverySecret;
+use counterfoil_proto::v1::{Consent, RowsHeader};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::flow::buckets::Declared;
 use crate::refusal::sentence;
 use crate::state::flows::Stage as State;
 use crate::testing::{TAGS, World, agreement_with, bank, document, insurer, submissions};
@@ -37,7 +39,37 @@ async fn completed(
 ) {
     let recipient: Vec<_> = (0..recipient).collect();
     let (rows, keys) = submissions(agreement, rows, &recipient);
-    run(world.broker.clone(), running.clone(), rows, keys).await;
+    joined(world, running, &rows, keys).await;
+}
+
+/// One bucket is all there is.
+async fn joined(world: &World, running: &Arc<Running>, rows: &Submission, keys: Submission) {
+    let (broker, flow) = (&world.broker, *running.grant.flow.as_bytes());
+    let layout = rows.layout.clone().unwrap();
+    let proven = running.agreement.consent().is_some();
+    let withheld = proven.then(|| CoarseCount::of(0));
+    let header = RowsHeader {
+        flow: flow.to_vec(),
+        session: rows.session.as_bytes().to_vec(),
+        count: rows.len() as u64,
+        columns: layout.to_wire(),
+        bucket: 0,
+        buckets: 1,
+        consent: proven.then(Consent::default),
+    };
+    broker.running.store_rows(flow, &header, rows).unwrap();
+    let declared = Declared {
+        bucket: 0,
+        buckets: 1,
+        count: header.count,
+    };
+    running
+        .buckets(|all| all.declare_rows(declared, &layout, withheld))
+        .unwrap();
+    running.received(0, Some(rows.session));
+    if join(broker, running, 0, keys).await == Some(true) {
+        run(broker.clone(), running.clone()).await;
+    }
 }
 
 fn closed_with(world: &World, running: &Running) -> (String, bool) {
@@ -163,7 +195,7 @@ async fn a_submission_that_no_honest_agent_makes_ends_the_flow() {
     let recipient: Vec<_> = (0..20).collect();
     let (rows, _) = submissions(&agreement, &rows(20, 5), &recipient);
     let keys = Submission::keys(&[9; 32], 0, 0).unwrap();
-    run(world.broker.clone(), running.clone(), rows, keys).await;
+    joined(&world, &running, &rows, keys).await;
     assert_eq!(closed_with(&world, &running), ("joining".into(), true));
     assert_eq!(world.deliveries(), 0);
 }

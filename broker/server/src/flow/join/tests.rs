@@ -14,7 +14,8 @@ fn joined(
     keys: &Submission,
 ) -> Result<Common, JoinError> {
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
-    open_common(agreement, &tags, rows, keys, now())
+    let mut common = Common::new(tags.into_iter());
+    open_common(agreement, rows, keys, now(), &mut common).map(|()| common)
 }
 
 fn rows_of(
@@ -59,6 +60,22 @@ fn rows_that_both_hold_open_and_no_others() {
     );
     let (rows, keys) = submissions(&agreement, &rows_of(OWN, 0..10), &[20, 21]);
     assert_eq!(joined(&agreement, &rows, &keys).unwrap().table.len(), 0);
+}
+
+#[test]
+fn buckets_are_added_to_each_other() {
+    let agreement = agreement();
+    let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
+    let mut common = Common::new(tags.into_iter());
+    for (from, joined) in [(0, 10), (10, 20), (30, 30)] {
+        let recipient: Vec<_> = (from..from + 10).collect();
+        let (rows, keys) = submissions(&agreement, &rows_of(OWN, from..from + 20), &recipient);
+        open_common(&agreement, &rows, &keys, now(), &mut common).unwrap();
+        assert_eq!(
+            (common.table.len(), common.match_ids.len()),
+            (joined, joined)
+        );
+    }
 }
 
 #[test]

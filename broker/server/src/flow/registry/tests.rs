@@ -1,9 +1,10 @@
 use super::*;
 use crate::testing::{TAGS, World, agreement, bank, insurer, stranger};
 
-fn keys() -> Submission {
-    Submission::keys(&[0; 32], 0, 0).unwrap()
-}
+const WHOLE: Session = Session {
+    bucket: 0,
+    attempt: 1,
+};
 
 async fn running() -> (World, Arc<Running>) {
     let agreement = agreement();
@@ -12,45 +13,64 @@ async fn running() -> (World, Arc<Running>) {
     (world, running)
 }
 
+fn whole() -> Shard {
+    Shard::new(0, 1).unwrap()
+}
+
+fn session(byte: u8) -> SessionId {
+    SessionId::from_bytes([byte; 32])
+}
+
+/// As if this much time had passed.
+fn age(of: &mut Instant, by: Duration) {
+    *of = Instant::now().checked_sub(by).unwrap();
+}
+
 #[tokio::test]
-async fn each_side_has_one_role_one_relay_end_and_one_submission() {
+async fn stages_follow_what_happens() {
     let (_world, running) = running().await;
     assert_eq!(running.role(&bank().org()), Some(Role::Owner));
     assert_eq!(running.role(&insurer().org()), Some(Role::Recipient));
     assert_eq!(running.role(&stranger().org()), None);
     let stage = running.watch();
-    assert!(running.open_relay(Role::Owner).is_some());
-    assert!(running.open_relay(Role::Owner).is_none());
+    let mut owner = running.wait(whole());
     assert_eq!(*stage.borrow(), Stage::Granted);
-    assert!(running.open_relay(Role::Recipient).is_some());
+    running.come(WHOLE).unwrap();
+    assert_eq!(owner.try_recv().unwrap().session, WHOLE);
     assert_eq!(*stage.borrow(), Stage::Matching);
-    assert!(running.reserve(Role::Owner) && !running.reserve(Role::Owner));
-    assert!(running.reserve(Role::Recipient));
-    assert!(running.submit(Role::Owner, keys()).is_none());
-    assert!(running.has_submitted(Role::Owner) && !running.has_submitted(Role::Recipient));
+    running.received(0, None);
+    assert_eq!(*stage.borrow(), Stage::Matching);
+    running.received(0, Some(session(1)));
     assert_eq!(*stage.borrow(), Stage::Submitting);
-    assert!(running.submit(Role::Recipient, keys()).is_some());
+    let declared = crate::flow::buckets::Declared {
+        bucket: 0,
+        buckets: 1,
+        count: 100,
+    };
+    running.buckets(|all| all.declare_keys(declared)).unwrap();
+    assert!(running.joined(0, session(1)));
+    assert!(!running.joined(0, session(1)), "the last one is told once");
     assert_eq!(*stage.borrow(), Stage::Joining);
-    assert!(!running.reserve(Role::Owner) && !running.reserve(Role::Recipient));
+    let again = Session {
+        attempt: 2,
+        ..WHOLE
+    };
+    assert_eq!(running.come(again).err(), Some(NoSession::Repeated));
 }
 
 #[tokio::test]
-async fn what_ended_is_gone_and_takes_no_submission() {
+async fn what_ended_is_gone() {
     let (world, running) = running().await;
     let flows = &world.broker.flows;
-    running.reserve(Role::Owner);
-    running.submit(Role::Owner, keys());
-    running.reserve(Role::Recipient);
     flows.end(running.grant.flow);
     assert!(running.ended().is_cancelled());
     assert!(flows.get(running.grant.flow).is_none());
     assert!(!flows.admit(running.grant.flow));
-    assert!(running.submit(Role::Recipient, keys()).is_none());
     flows.end(running.grant.flow);
 }
 
 #[tokio::test]
-async fn running_flows_are_counted_for_both_sides() {
+async fn running_flows_are_counted_for_both_sides_while_the_recipient_is_there() {
     let (world, running) = running().await;
     let flows = &world.broker.flows;
     for (house, count) in [(bank(), 1), (insurer(), 1), (stranger(), 0)] {
@@ -67,84 +87,112 @@ async fn running_flows_are_counted_for_both_sides() {
             .is_empty()
     );
     assert_eq!(flows.agreements(), [(flow, running.grant.agreement.sha256)]);
+    // One that was killed does not keep the others from being asked for.
+    age(&mut running.inner().recipient.left, ABSENT_MAX * 2);
+    assert_eq!(flows.count(&insurer().org()), 0);
+    let present = running.attend(Role::Recipient);
+    assert_eq!(flows.count(&insurer().org()), 1);
+    drop(present);
+    assert_eq!(flows.count(&insurer().org()), 1);
 }
 
 #[tokio::test]
-async fn idle_is_without_frames_for_long_or_too_old_but_never_while_joining() {
+async fn a_flow_is_stale_without_an_agent_or_anything_to_do_but_never_while_the_broker_works() {
     let (world, running) = running().await;
-    let idle = || world.broker.flows.idle();
-    let age = |active: Duration, began: Duration| {
-        let mut inner = running.inner();
-        inner.active = Instant::now().checked_sub(active).unwrap();
-        inner.began = Instant::now().checked_sub(began).unwrap();
-    };
+    let flows = &world.broker.flows;
     let second = Duration::from_secs(1);
-    assert!(idle().is_empty());
-    age(IDLE_BEFORE_RELAY_MAX - second, Duration::ZERO);
-    assert!(idle().is_empty());
-    age(IDLE_BEFORE_RELAY_MAX + second, Duration::ZERO);
-    assert_eq!(idle().len(), 1);
+    let stale = || flows.stale().len();
+    let _listening = flows.listen(bank().org());
+    let recipient = running.attend(Role::Recipient);
+    assert_eq!(stale(), 0);
+    age(
+        &mut running.inner().active,
+        IDLE_BEFORE_MATCHING_MAX - second,
+    );
+    assert_eq!(stale(), 0);
+    age(
+        &mut running.inner().active,
+        IDLE_BEFORE_MATCHING_MAX + second,
+    );
+    assert_eq!(stale(), 1);
     running.touch();
-    assert!(idle().is_empty());
-    running.open_relay(Role::Owner);
-    running.open_relay(Role::Recipient);
-    age(IDLE_MAX + second, Duration::ZERO);
-    assert_eq!(idle().len(), 1);
-    age(Duration::ZERO, LIFE_MAX + second);
-    assert_eq!(idle().len(), 1);
-    for role in [Role::Owner, Role::Recipient] {
-        running.reserve(role);
-        running.submit(role, keys());
-    }
-    assert!(idle().is_empty());
+    // Both met, and then nothing.
+    drop(running.wait(whole()));
+    let waiting = running.wait(whole());
+    running.come(WHOLE).unwrap();
+    drop(waiting);
+    age(&mut running.inner().active, IDLE_MAX + second);
+    assert_eq!(stale(), 1);
+    running.touch();
+    // The recipient left: at once for nothing, later where there is something to come back for.
+    drop(recipient);
+    age(&mut running.inner().recipient.left, ABSENT_MAX + second);
+    assert_eq!(stale(), 1);
+    let declared = crate::flow::buckets::Declared {
+        bucket: 0,
+        buckets: 1,
+        count: 100,
+    };
+    running.buckets(|all| all.declare_keys(declared)).unwrap();
+    assert_eq!(stale(), 0);
+    age(&mut running.inner().recipient.left, RESUME_MAX + second);
+    assert_eq!(stale(), 1);
+    let _recipient = running.attend(Role::Recipient);
+    assert_eq!(stale(), 0);
+    // An owner that listens may be reading its files.
+    age(&mut running.inner().owner.left, RESUME_MAX + second);
+    assert_eq!(stale(), 0);
+    flows.stop_listening(&bank().org());
+    assert_eq!(stale(), 1);
+    age(&mut running.inner().began, LIFE_MAX + second);
+    assert_eq!(stale(), 1);
+    running.inner().completing = true;
+    assert_eq!(stale(), 0);
 }
 
-#[test]
-fn a_newer_listener_takes_the_place_of_an_older() {
-    let (registry, org) = (Registry::default(), bank().org());
-    let flow = FlowId::from_bytes([1; 16]);
-    let offer = || Offer {
-        signed_request: vec![1],
-    };
-    assert!(!registry.is_listening(&org) && !registry.offer(flow, &org, offer()));
-    let mut first = registry.listen(org.clone());
-    let mut second = registry.listen(org.clone());
-    assert!(registry.offer(flow, &org, offer()));
+#[tokio::test]
+async fn an_agent_that_comes_back_is_offered_what_it_takes_no_part_in() {
+    let (world, running) = running().await;
+    let (flows, flow, org) = (&world.broker.flows, running.grant.flow, bank().org());
+    assert!(!flows.is_listening(&org) && !flows.offer(flow));
+    let mut first = flows.listen(org.clone());
+    assert!(first.try_recv().is_ok());
+    assert!(first.try_recv().is_err());
+    // A newer one takes the place of an older.
+    let mut second = flows.listen(org.clone());
     assert!(matches!(
         first.try_recv(),
         Err(mpsc::error::TryRecvError::Disconnected)
     ));
     assert!(second.try_recv().is_ok());
+    assert!(flows.offer(flow) && second.try_recv().is_ok());
+    let present = running.attend(Role::Owner);
+    let mut third = flows.listen(org.clone());
+    assert!(third.try_recv().is_err());
     // An agent that takes no offers gets no more than wait for it.
     for _ in 0..OFFERS_MAX {
-        assert!(registry.offer(flow, &org, offer()));
+        assert!(flows.offer(flow));
     }
-    assert!(!registry.offer(flow, &org, offer()));
-    drop(second);
-    assert!(!registry.is_listening(&org) && !registry.offer(flow, &org, offer()));
-    let third = registry.listen(org.clone());
-    registry.stop_listening(&org);
-    assert!(!registry.is_listening(&org));
-    drop(third);
+    assert!(!flows.offer(flow));
+    drop((present, third));
+    assert!(!flows.is_listening(&org) && !flows.offer(flow));
 }
 
 #[tokio::test]
-async fn a_flow_is_deserted_if_its_owner_left_before_it_came() {
-    let (world, running) = running().await;
-    let (flows, flow, org) = (&world.broker.flows, running.grant.flow, bank().org());
-    let offer = || Offer {
-        signed_request: vec![1],
-    };
-    assert!(flows.deserted().is_empty());
-    let took_it = flows.listen(org.clone());
-    assert!(flows.offer(flow, &org, offer()));
-    assert!(flows.deserted().is_empty());
-    // What came back is another agent, as far as anyone knows.
-    let came_back = flows.listen(org.clone());
-    drop(took_it);
-    assert_eq!(flows.deserted(), [flow]);
-    assert!(flows.offer(flow, &org, offer()));
-    assert!(running.open_relay(Role::Owner).is_some());
-    drop(came_back);
-    assert!(flows.deserted().is_empty());
+async fn keys_wait_for_rows_as_long_as_these_may_come() {
+    let (_world, running) = running().await;
+    let may_come = || running.rows_may_come(0, session(1));
+    let owner = running.attend(Role::Owner);
+    assert!(may_come(), "its agent may be computing");
+    let waiting = running.wait(whole());
+    assert!(!may_come(), "it is free for another session");
+    running.received(0, Some(session(1)));
+    assert!(may_come() && !running.rows_may_come(0, session(2)));
+    running.received(0, Some(session(2)));
+    drop(waiting);
+    assert!(may_come());
+    drop(owner);
+    assert!(may_come(), "it may have been cut off");
+    age(&mut running.inner().owner.left, ROWS_WAIT * 2);
+    assert!(!may_come(), "it left");
 }

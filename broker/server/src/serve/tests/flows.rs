@@ -5,8 +5,9 @@ use counterfoil_policy::request::SignedRequest;
 use counterfoil_proto::delivery::{Delivery, DeliveryContext};
 use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
+use counterfoil_proto::v1::relay_frame::Frame;
 use counterfoil_proto::v1::{
-    AcknowledgeRequest, Consent, DeclineRequest, FlowRef, FlowRequest, KeysChunk, KeysHeader,
+    AcknowledgeRequest, Consent, DeclineRequest, FlowRequest, KeysChunk, KeysHeader, ListenRequest,
     RowsHeader, keys_chunk, rows_chunk,
 };
 use sha2::{Digest as _, Sha256};
@@ -15,10 +16,12 @@ use tonic::{Code, Status};
 
 use super::super::*;
 use super::agent::Agent;
+use crate::flow::submission::Submission;
 use crate::testing::{TAGS, bank, insurer, request_body, stranger, submissions};
 
 use super::scene::{
-    FLOW, Scene, assert_aborted, flow, last, noise, receipts, relay, rows_of, watching,
+    FLOW, GRANTED, Scene, assert_aborted, come, flow, keys_of, last, noise, receipts, rows_of,
+    wait, watching,
 };
 
 #[tokio::test]
@@ -29,8 +32,13 @@ async fn a_flow_from_request_to_acknowledgement_and_all_of_it_in_the_log() {
         watching(&scene.owner).await,
         watching(&scene.recipient).await,
     ];
-    let (to_recipient, mut at_owner) = relay(&scene.owner).await.unwrap();
-    let (to_owner, mut at_recipient) = relay(&scene.recipient).await.unwrap();
+    let (to_recipient, mut at_owner) = wait(&scene.owner).await.unwrap();
+    let (to_owner, mut at_recipient) = come(&scene.recipient, 1).await.unwrap();
+    let told = at_owner.message().await.unwrap().unwrap().frame;
+    assert!(
+        matches!(&told, Some(Frame::Open(open)) if (open.bucket, open.attempt) == (0, 1)),
+        "{told:?}"
+    );
     to_recipient.send(noise(b"from the owner")).await.unwrap();
     to_owner.send(noise(b"from the recipient")).await.unwrap();
     let got = at_recipient.message().await.unwrap().unwrap();
@@ -38,7 +46,7 @@ async fn a_flow_from_request_to_acknowledgement_and_all_of_it_in_the_log() {
     let got = at_owner.message().await.unwrap().unwrap();
     assert_eq!(got, noise(b"from the recipient"));
     assert_eq!(
-        relay(&scene.owner).await.err().unwrap().code(),
+        come(&scene.recipient, 1).await.err().unwrap().code(),
         Code::AlreadyExists
     );
     drop((to_owner, to_recipient));
@@ -108,18 +116,16 @@ async fn to_a_third_institution_the_flow_does_not_exist() {
         third.flows().fetch(flow()).await.map_err(code).err(),
         Some(Code::NotFound)
     );
-    assert_eq!(
-        relay(&third).await.map_err(code).err(),
-        Some(Code::NotFound)
-    );
+    assert_eq!(wait(&third).await.map_err(code).err(), Some(Code::NotFound));
+    for wrong in [wait(&scene.recipient).await, come(&scene.owner, 1).await] {
+        assert_eq!(wrong.map_err(code).err(), Some(Code::PermissionDenied));
+    }
     let decline = DeclineRequest {
         flow: FLOW.to_vec(),
         ..DeclineRequest::default()
     };
-    for agent in [&third, &scene.recipient] {
-        let refused = agent.flows().decline(decline.clone()).await;
-        assert_eq!(refused.map_err(code).err(), Some(Code::NotFound));
-    }
+    let refused = third.flows().decline(decline).await;
+    assert_eq!(refused.map_err(code).err(), Some(Code::NotFound));
     assert_eq!(receipts(&scene, &third, FLOW.to_vec()).await.len(), 0);
     let own = receipts(&scene, &third, vec![]).await;
     assert_eq!(own, ["invite.issued", "partner.joined"]);
@@ -138,8 +144,9 @@ async fn a_revoked_agreement_ends_relay_watch_and_submission_at_once() {
         watching(&scene.owner).await,
         watching(&scene.recipient).await,
     ];
-    let (_to_recipient, mut at_owner) = relay(&scene.owner).await.unwrap();
-    let (_to_owner, mut at_recipient) = relay(&scene.recipient).await.unwrap();
+    let (_to_recipient, mut at_owner) = wait(&scene.owner).await.unwrap();
+    let (_to_owner, mut at_recipient) = come(&scene.recipient, 1).await.unwrap();
+    at_owner.message().await.unwrap();
     // A submission that has begun and does not go on.
     let (rows, _) = submissions(&scene.agreement, &[(1, ["low", "own"])], &[1]);
     let begun = rows_of(&rows, &TAGS).into_iter().take(1);
@@ -224,7 +231,7 @@ async fn a_consent_to_something_else_stops_the_flow() {
 }
 
 #[tokio::test]
-async fn an_agent_that_leaves_while_it_submits_ends_the_flow_at_once() {
+async fn an_agent_that_leaves_while_it_submits_may_come_back() {
     let mut scene = Scene::set().await;
     scene.granted().await;
     let watch = watching(&scene.recipient).await;
@@ -235,7 +242,51 @@ async fn an_agent_that_leaves_while_it_submits_ends_the_flow_at_once() {
     let submitting = tokio::spawn(async move { flows.submit_rows(stalled).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     submitting.abort();
-    assert_aborted(&last(watch).await, "submitting");
+    scene.submit(20).await;
+    assert_eq!(last(watch).await.stage(), WireStage::Released);
+}
+
+#[tokio::test]
+async fn keys_without_rows_are_told_so_and_a_later_attempt_is_joined_once() {
+    let mut scene = Scene::set().await;
+    scene.granted().await;
+    let watch = watching(&scene.recipient).await;
+    let recipient: Vec<_> = (0..GRANTED).collect();
+    let all: Vec<_> = (0..20).map(|c| (c, ["low", "own"])).collect();
+    let (rows, keys) = submissions(&scene.agreement, &all, &recipient);
+    // The owner's agent is there and does nothing: it will not send rows of this session.
+    let _waiting = wait(&scene.owner).await.unwrap();
+    let submit = |keys: &Submission| {
+        let (mut flows, keys) = (scene.recipient.flows(), tokio_stream::iter(keys_of(keys)));
+        async move { flows.submit_keys(keys).await.unwrap().into_inner().joined }
+    };
+    assert!(!submit(&keys).await);
+    let states = || async {
+        let states = scene.recipient.flows().buckets(flow()).await.unwrap();
+        states.into_inner().states
+    };
+    assert!(states().await.is_empty());
+    let sent = tokio_stream::iter(rows_of(&rows, &TAGS));
+    scene.owner.flows().submit_rows(sent).await.unwrap();
+    let state = &states().await[0];
+    assert!(!state.joined && state.session == rows.session.as_bytes());
+    assert!(submit(&keys).await);
+    assert_eq!(last(watch).await.stage(), WireStage::Released);
+}
+
+#[tokio::test]
+async fn a_side_that_cannot_go_on_ends_the_flow() {
+    let mut scene = Scene::set().await;
+    scene.granted().await;
+    let watch = watching(&scene.owner).await;
+    let decline = DeclineRequest {
+        flow: FLOW.to_vec(),
+        code: "internal".into(),
+        message: "it cannot go on".into(),
+        ..DeclineRequest::default()
+    };
+    scene.recipient.flows().decline(decline).await.unwrap();
+    assert_eq!(last(watch).await.stage(), WireStage::Refused);
 }
 
 #[tokio::test]
@@ -245,7 +296,9 @@ async fn the_recipient_is_held_to_the_size_it_declared() {
     let header = KeysHeader {
         flow: FLOW.to_vec(),
         session: vec![4; 32],
-        count: 101,
+        count: u64::from(GRANTED) + 1,
+        bucket: 0,
+        buckets: 1,
     };
     let part = Some(keys_chunk::Part::Header(header));
     let chunks = tokio_stream::iter([KeysChunk { part }]);
@@ -280,7 +333,7 @@ async fn the_owner_declines_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn a_restart_ends_what_ran_and_keeps_what_was_released() {
+async fn a_restart_goes_on_with_what_ran_and_keeps_what_was_released() {
     let mut scene = Scene::set().await;
     let secret = scene.granted().await;
     scene.submit(20).await;
@@ -313,9 +366,16 @@ async fn a_restart_ends_what_ran_and_keeps_what_was_released() {
         recipient,
         ..scene
     };
-    let second = FlowRef { flow: vec![2; 16] };
-    let watch = scene.recipient.flows().watch(second).await.unwrap();
-    assert_aborted(&last(watch.into_inner()).await, "restart");
+    // It is offered again, to an agent that has come back.
+    let offers = scene.owner.flows().listen(ListenRequest {}).await;
+    let offer = offers.unwrap().into_inner().message().await.unwrap();
+    assert_eq!(offer.unwrap().signed_request, request.signed_request);
+    let decline = DeclineRequest {
+        flow: vec![2; 16],
+        code: "busy".into(),
+        ..DeclineRequest::default()
+    };
+    scene.owner.flows().decline(decline).await.unwrap();
     let (receipt, after) = scene.fetched(&scene.recipient).await.unwrap();
     assert_eq!(before, after);
     scene.verified(&receipt);

@@ -11,7 +11,8 @@ use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::{
     Column, Consent, FlowRef, FlowRequest, FlowStatus, KeysChunk, KeysHeader, ListenRequest, Offer,
-    ReceiptsRequest, RelayFrame, RowsChunk, RowsHeader, keys_chunk, relay_frame, rows_chunk,
+    ReceiptsRequest, RelayFrame, RowsChunk, RowsHeader, SessionRef, Waiting, keys_chunk,
+    relay_frame, rows_chunk,
 };
 use tokio_stream::StreamExt as _;
 use tonic::{Response, Status, Streaming};
@@ -31,6 +32,9 @@ pub(super) struct Scene {
 }
 
 pub(super) const FLOW: [u8; 16] = [1; 16];
+
+/// The size that the recipient asks under.
+pub(super) const GRANTED: u32 = 100;
 
 pub(super) fn flow() -> FlowRef {
     FlowRef {
@@ -75,9 +79,10 @@ impl Scene {
         secret
     }
 
+    /// The first `customers` are common; the recipient has as many more as it was granted.
     pub(super) async fn submit(&self, customers: u32) {
         let all: Vec<_> = (0..customers).map(|c| (c, ["low", "own"])).collect();
-        let recipient: Vec<_> = (0..customers).collect();
+        let recipient: Vec<_> = (0..GRANTED).collect();
         let (rows, keys) = submissions(&self.agreement, &all, &recipient);
         let rows = tokio_stream::iter(rows_of(&rows, &TAGS));
         self.owner.flows().submit_rows(rows).await.unwrap();
@@ -163,6 +168,8 @@ pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
         count: rows.len() as u64,
         columns: tags.iter().map(column).collect(),
         consent: Some(consent(tags)),
+        bucket: 0,
+        buckets: 1,
     };
     [
         rows_chunk::Part::Header(header),
@@ -177,6 +184,8 @@ pub(super) fn keys_of(keys: &Submission) -> Vec<KeysChunk> {
         flow: FLOW.to_vec(),
         session: keys.session.as_bytes().to_vec(),
         count: keys.len() as u64,
+        bucket: 0,
+        buckets: 1,
     };
     [
         keys_chunk::Part::Header(header),
@@ -187,15 +196,32 @@ pub(super) fn keys_of(keys: &Submission) -> Vec<KeysChunk> {
 }
 
 /// One side's end of the relay: what it sends goes in, what it gets comes out.
-pub(super) async fn relay(
-    agent: &Agent,
-) -> Result<(mpsc::Sender<RelayFrame>, Streaming<RelayFrame>), Status> {
+pub(super) type End = (mpsc::Sender<RelayFrame>, Streaming<RelayFrame>);
+
+/// The recipient comes for an attempt at the only bucket.
+pub(super) async fn come(agent: &Agent, attempt: u32) -> Result<End, Status> {
+    let open = SessionRef {
+        flow: FLOW.to_vec(),
+        bucket: 0,
+        attempt,
+    };
+    relay(agent, relay_frame::Frame::Open(open)).await
+}
+
+/// The owner waits.
+pub(super) async fn wait(agent: &Agent) -> Result<End, Status> {
+    let wait = Waiting {
+        flow: FLOW.to_vec(),
+        shard: 0,
+        shards: 1,
+    };
+    relay(agent, relay_frame::Frame::Wait(wait)).await
+}
+
+async fn relay(agent: &Agent, first: relay_frame::Frame) -> Result<End, Status> {
     let (sender, frames) = mpsc::channel(8);
-    let frame = relay_frame::Frame::Open(flow());
-    sender
-        .send(RelayFrame { frame: Some(frame) })
-        .await
-        .unwrap();
+    let frame = Some(first);
+    sender.send(RelayFrame { frame }).await.unwrap();
     let inbound = agent.flows().relay(ReceiverStream::new(frames)).await;
     inbound.map(|inbound: Response<_>| (sender, inbound.into_inner()))
 }

@@ -1,0 +1,73 @@
+//! Taking a flow up again after a restart.
+
+use std::sync::Arc;
+
+use counterfoil_audit::entry::{Digest, FlowId};
+use counterfoil_policy::request::SignedRequest;
+use counterfoil_proto::v1::{Offer, RowsHeader};
+use counterfoil_psi::SessionId;
+
+use super::buckets::Declared;
+use super::registry::Running;
+use super::running_files::layout;
+use crate::broker::Broker;
+use crate::state::agreements::Status;
+
+/// Enters a flow that the log says is running. False if that cannot be: its request is not on disk, or its agreement does not
+/// stand.
+pub(crate) fn flow(broker: &Broker, flow: FlowId) -> bool {
+    let known = broker.ledger.read(|state| {
+        let grant = state.flow(flow)?.grant.clone()?;
+        let record = state.agreements.get(&grant.agreement.sha256)?;
+        (record.status == Status::Active).then(|| (grant, record.agreement.clone()))
+    });
+    let Some((grant, agreement)) = known else {
+        return false;
+    };
+    let Some(signed_request) = broker.running.request(*flow.as_bytes()) else {
+        return false;
+    };
+    let verified = SignedRequest::from_json(&signed_request)
+        .ok()
+        .and_then(|signed| signed.verify(&agreement.recipient().signing_key).ok());
+    // What lies on disk is believed no more than what came over the wire: it must be the request that was granted.
+    let granted = verified
+        .filter(|request| grant.request_sha256 == Digest::from_bytes(*request.digest().as_bytes()));
+    let Some(request) = granted else {
+        return false;
+    };
+    let flows = &broker.flows;
+    flows.start(grant, agreement, request, Offer { signed_request });
+    flows.admit(flow);
+    if let Some(running) = flows.get(flow) {
+        for header in broker.running.headers(*flow.as_bytes()) {
+            rows(&running, &header);
+        }
+    }
+    true
+}
+
+/// Enters what is stored of a bucket. What does not fit is matched again.
+fn rows(running: &Arc<Running>, header: &RowsHeader) {
+    let session = <[u8; 32]>::try_from(header.session.as_slice());
+    let (Some(layout), Ok(session)) = (layout(header), session) else {
+        return;
+    };
+    let withheld = header
+        .consent
+        .as_ref()
+        .map(|consent| consent.withheld.parse());
+    let Ok(withheld) = withheld.transpose() else {
+        return;
+    };
+    let declared = Declared {
+        bucket: header.bucket,
+        buckets: header.buckets,
+        count: header.count,
+    };
+    running.buckets(|all| {
+        if all.declare_rows(declared, &layout, withheld).is_ok() {
+            all.received(header.bucket, Some(SessionId::from_bytes(session)));
+        }
+    });
+}
