@@ -235,7 +235,8 @@ async fn an_agent_that_leaves_while_it_submits_may_come_back() {
     let mut scene = Scene::set().await;
     scene.granted().await;
     let watch = watching(&scene.recipient).await;
-    let (rows, _) = submissions(&scene.agreement, &[(1, ["low", "own"])], &[1]);
+    let all: Vec<_> = (0..20).map(|c| (c, ["low", "own"])).collect();
+    let (rows, _) = submissions(&scene.agreement, &all, &[1]);
     let begun = rows_of(&rows, &TAGS).into_iter().take(1);
     let stalled = tokio_stream::iter(begun).chain(tokio_stream::pending());
     let mut flows = scene.owner.flows();
