@@ -241,6 +241,7 @@ async fn sweep(broker: Arc<Broker>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
+        broker.flows.offer_again();
         for (flow, reason) in broker.flows.stale() {
             broker.abort(flow, "idle", reason).await;
         }

@@ -33,6 +33,8 @@ const RESUME_MAX: Duration = Duration::from_secs(15 * 60);
 /// The largest flow (ten million identifiers on each side) takes some hours on one core; an agent that sends a frame now
 /// and then holds its flow no longer.
 const LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// Between two offers of a flow to an agent that takes no part in it.
+const OFFER_AGAIN: Duration = Duration::from_secs(2);
 /// How long keys wait for rows of an owner's agent that has left: it may have been cut off and come back with them.
 const ROWS_WAIT: Duration = Duration::from_secs(5);
 /// Joins at one time: each keeps a core busy, and some tens of bytes a row beside the submissions.
@@ -79,6 +81,8 @@ struct Inner {
     admitted: bool,
     began: Instant,
     active: Instant,
+    /// When it was last offered again.
+    offered: Instant,
 }
 
 /// Streams of a flow that an agent has open.
@@ -143,6 +147,7 @@ impl Registry {
                 admitted: false,
                 began: now,
                 active: now,
+                offered: now,
             }),
         });
         lock(&self.running).insert(flow, running);
@@ -234,6 +239,15 @@ impl Registry {
         lock(&self.listeners)
             .get(org)
             .is_some_and(|sender| !sender.is_closed())
+    }
+
+    /// Offers flows again whose owner's agent takes no part in them: it may have come back before it was seen to leave. An agent
+    /// that is still reading its files has them already, and lets the offer be.
+    pub(crate) fn offer_again(&self) {
+        let flows: Vec<_> = lock(&self.running).values().cloned().collect();
+        for flow in flows.iter().filter(|flow| flow.awaits_owner()) {
+            self.offer(flow.grant.flow);
+        }
     }
 
     /// Hands the offer of a flow to its owner's agent; false if none takes it.
@@ -366,6 +380,18 @@ impl Running {
     /// Follows the stage; ends when the flow does.
     pub(crate) fn watch(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// Whether it is time to offer the flow again.
+    fn awaits_owner(&self) -> bool {
+        let mut inner = self.inner();
+        let due = inner.admitted
+            && inner.owner.is_away_for(OFFER_AGAIN)
+            && inner.offered.elapsed() > OFFER_AGAIN;
+        if due {
+            inner.offered = Instant::now();
+        }
+        due
     }
 
     fn why_stale(&self, owner_listens: bool) -> Option<&'static str> {
