@@ -196,16 +196,17 @@ fn who_asks_and_for_what_is_not_believed() {
 #[test]
 fn the_agreements_caps_hold() {
     let mut world = World::agreed_with(|text| {
-        text.replace("rows_per_flow = 1000000", "rows_per_flow = 40")
+        text.replace("rows_per_flow = 1000000", "rows_per_flow = 1500")
             .replace("flows_per_period = 1000", "flows_per_period = 3")
             .replace(
                 "identifiers_per_period = 1000000000",
-                "identifiers_per_period = 95",
+                "identifiers_per_period = 3500",
             )
     });
     world.write_small(6);
     world.start_owner();
-    let all = phones(6, 61);
+    // Sets are charged as their class: 1,024 is the smallest, 1,536 the one of 1,501.
+    let all = phones(6, 1_521);
     let policies = |rows| write_policies(&world.path("policies.csv"), rows);
     policies(&all[20..]);
     denied(
@@ -213,16 +214,16 @@ fn the_agreements_caps_hold() {
         &[],
         "over_rows",
         "set_size",
-        &["41 identifiers in one flow", "at most 40"],
+        &["1536 identifiers in one flow", "at most 1500"],
     );
     policies(&all[20..50]);
     granted(&world);
     granted(&world);
-    // 60 of 95 are used.
-    policies(&all[20..56]);
+    // 2,048 of 3,500 are used; what fits the cap is never padded over it.
+    policies(&all[20..1_320]);
     let left = [
-        "36 identifiers, of which 35 are left in the period",
-        "at most 35 now, or a request from",
+        "1500 identifiers, of which 1452 are left in the period",
+        "at most 1452 now, or a request from",
     ];
     denied(&world, &[], "over_identifiers", "set_size", &left);
     policies(&all[20..50]);
@@ -260,10 +261,10 @@ fn the_owner_has_the_last_word() {
         fs::write(&limits, format!("[agreement.bank-insurer-tags]\n{text}\n")).unwrap();
         chmod_600(&limits);
     };
-    cap("rows_per_flow = 29");
+    cap("rows_per_flow = 1023");
     let own = [
-        "30 identifiers exceed the owner's own cap for one flow",
-        "at most 29",
+        "1024 identifiers exceed the owner's own cap for one flow",
+        "at most 1023",
     ];
     declined(&mut world, &[], "owner_limit", "set_size", &own);
     cap("flows_per_period = 1");
@@ -272,8 +273,8 @@ fn the_owner_has_the_last_word() {
         "when the caps renew",
     ];
     declined(&mut world, &[], "owner_limit", "flow", &own);
-    cap("identifiers_per_period = 59");
-    let own = ["exceed what the owner's own cap leaves", "at most 29 now"];
+    cap("identifiers_per_period = 2047");
+    let own = ["exceed what the owner's own cap leaves", "at most 1023 now"];
     declined(&mut world, &[], "owner_limit", "set_size", &own);
     fs::remove_file(&limits).unwrap();
 

@@ -28,6 +28,7 @@ pub mod v1 {
         missing_docs,
         clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
+        clippy::large_enum_variant,
         reason = "generated code; the documentation stands in counterfoil.proto"
     )]
     tonic::include_proto!("counterfoil.v1");
