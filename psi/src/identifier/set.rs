@@ -107,6 +107,34 @@ impl IdentifierSet {
         Ok(Insertion::New(index))
     }
 
+    /// Where an identifier stands, if it is in the set.
+    #[must_use]
+    pub fn position(&self, identifier: &Identifier) -> Option<u32> {
+        self.find(identifier.as_bytes())
+    }
+
+    fn find(&self, bytes: &[u8]) -> Option<u32> {
+        let hash = keyed_hash(self.hasher, bytes);
+        let same = |&index: &u32| self.arena.item(index) == bytes;
+        self.table.find(hash, same).copied()
+    }
+
+    /// The identifiers whose index `keep` takes, in the same order and numbered anew; `rng` as in [`new`](Self::new).
+    ///
+    /// # Errors
+    /// None in practice: what fitted into this set fits into the new one.
+    pub fn filtered<R: CryptoRng + ?Sized>(
+        &self,
+        keep: impl Fn(u32) -> bool,
+        rng: &mut R,
+    ) -> Result<Self, SetError> {
+        let mut kept = Self::new(self.kind, rng);
+        for index in (0_u32..).take(self.len()).filter(|index| keep(*index)) {
+            kept.insert_bytes(self.arena.item(index))?;
+        }
+        Ok(kept)
+    }
+
     /// Adds dummies until the set has `slots` items, so that its size says nothing: items like any other to a session, which
     /// belong to nobody.
     ///
@@ -274,6 +302,23 @@ mod tests {
         assert_eq!(set.expose_value(1), Some("b@b.c"));
         assert_eq!(set.get(2), None);
         assert_eq!(set.expose_value(2), None);
+    }
+
+    #[test]
+    fn some_can_be_left_out() {
+        let mut set = set();
+        for value in ["a@b.c", "b@b.c", "c@b.c"] {
+            set.insert(&email(value)).unwrap();
+        }
+        assert_eq!(set.position(&email("c@b.c")), Some(2));
+        let fewer = set
+            .filtered(|index| index != 1, &mut ChaCha20Rng::seed_from_u64(2))
+            .unwrap();
+        assert_eq!(
+            ["a@b.c", "b@b.c", "c@b.c"].map(|value| fewer.position(&email(value))),
+            [Some(0), None, Some(1)]
+        );
+        assert_eq!((fewer.len(), fewer.expose_value(1)), (2, Some("c@b.c")));
     }
 
     #[test]

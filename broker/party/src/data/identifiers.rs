@@ -119,6 +119,17 @@ impl Payloads {
         self.count == 0
     }
 
+    fn filtered(&self, keep: impl Fn(u32) -> bool) -> Self {
+        let mut kept = Self::new(self.length);
+        let indices = (0_u32..).zip(0..self.count);
+        for (_, index) in indices.filter(|(number, _)| keep(*number)) {
+            if let Some(payload) = self.get(index) {
+                kept.push(payload);
+            }
+        }
+        kept
+    }
+
     /// Adds one, for the next index; it has the length of all.
     pub fn push(&mut self, payload: &[u8]) {
         if self.count.is_multiple_of(BLOCK_PAYLOADS) {

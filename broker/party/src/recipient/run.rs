@@ -18,7 +18,7 @@ use crate::agreements;
 use crate::error::{Error, Result};
 use crate::flow::plan::recipient_size;
 use crate::flow::shard::Shard;
-use crate::flow::{self, Ending, REASON_WAIT, follow, session};
+use crate::flow::{self, Ending, REASON_WAIT, follow, is_passing, session};
 use crate::home::Home;
 use crate::transport::{Broker, call};
 
@@ -126,7 +126,7 @@ pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<
     let mut durations = Durations::default();
     match of.until_released(&mut record, None, &mut durations).await {
         Ok(()) => complete(home, &broker, &agreement, record, progress, durations).await,
-        Err(Failed::Undecided(Error::Refused(_))) if record.step == Step::Requested => {
+        Err(Failed::Over(Error::Refused(_))) if record.step == Step::Requested => {
             forget(home, flow)?;
             Err(Error::Aborted(format!(
                 "flow `{flow}` was interrupted before it was granted"
@@ -238,11 +238,11 @@ impl Flow<'_> {
         let waiting = Instant::now();
         let error = tokio::select! {
             error = self.sessions(record, own, durations) => error,
-            ending = &mut ending => return self.settle(ending, durations, waiting),
+            ending = &mut ending => return self.settle(record, ending, durations, waiting),
         };
         // The broker knows better why a call was refused, such as that the owner declined.
         if let Ok(ending) = timeout(REASON_WAIT, ending).await {
-            return self.settle(ending, durations, waiting);
+            return self.settle(record, ending, durations, waiting);
         }
         // Whatever left is of no use once the flow is ended, and nobody waits for this side.
         match self.withdraw(flow, &error).await {
@@ -304,12 +304,21 @@ impl Flow<'_> {
 
     fn settle(
         &self,
+        record: &FlowRecord,
         ending: Result<Ending>,
         durations: &mut Durations,
         waiting: Instant,
     ) -> std::result::Result<(), Failed> {
+        // Before a key has left, nothing can have been released.
+        let undecided = |error: Error| {
+            if record.step == Step::Requested && !is_passing(&error) {
+                Failed::Over(error)
+            } else {
+                Failed::Undecided(error)
+            }
+        };
         ending
-            .map_err(Failed::Undecided)?
+            .map_err(undecided)?
             .released()
             .map_err(Failed::Over)?;
         let matched = durations.meet_ms + durations.match_ms + durations.submit_ms;
