@@ -50,16 +50,30 @@ const RULES: &str = r#"identifiers = [
 
 const SCORE: &str = r#"[[tags]]
 name = "score"
-kind = "number"
-class = "C1"
 form = "exact"
-bands = [[5000, 10000]]
 
 [[segments]]"#;
+
+/// The bank's own taxonomy.
+const TAXONOMY: &str = r#"version_of_format = 1
+name = "bank-own"
+version = 1
+extends = { name = "cn-finance", version = 1 }
+
+[[tags]]
+name = "score"
+meaning = "A number of the bank's."
+subject = "credit"
+kind = "number"
+class = "C1"
+security_level = 2
+bands = [[5000, 10000]]
+"#;
 
 const DATASETS: &str = r#"
 [[dataset]]
 name = "customers"
+taxonomy = { name = "bank-own", version = 1 }
 source = "../customers.csv"
 identifiers = [
     { type = "phone", column = "mobile", default_region = "CN" },
@@ -192,14 +206,18 @@ impl Drop for Talkative {
 
 /// With three types of identifier and a score.
 fn world() -> (World, Customers) {
-    let world = World::agreed_with(|text| {
-        let rule = "identifiers = [{ type = \"phone\", rules = 1, default_region = \"CN\" }]";
-        assert!(text.contains(rule));
-        // The score is told exactly, so that it can be searched for, which the rules for China forbid.
-        text.replace(rule, RULES)
-            .replace("[[segments]]", SCORE)
-            .replace("_region = \"CN\"", "_region = \"SG\"")
-    });
+    let world = World::joined();
+    world.write_taxonomy("bank", TAXONOMY);
+    let text = world.agreement_text(1);
+    let rule = "identifiers = [{ type = \"phone\", rules = 1, default_region = \"CN\" }]";
+    assert!(text.contains(rule));
+    // The score is told exactly, so that it can be searched for, which the rules for China forbid.
+    let text = text
+        .replace(rule, RULES)
+        .replace("[[segments]]", SCORE)
+        .replace("\"cn-finance\"", "\"bank-own\"")
+        .replace("_region = \"CN\"", "_region = \"SG\"");
+    world.sign(&text);
     let datasets = world.home("bank").join("datasets.toml");
     std::fs::write(&datasets, DATASETS).unwrap();
     chmod_600(&datasets);

@@ -44,8 +44,8 @@ fn each_pack_denies_by_name_and_the_log_says_so() {
         ),
         (
             &[(
-                "class = \"C1\"\nform = \"exact\"",
-                "class = \"C2\"\nform = \"exact\"",
+                "form = \"banded\"\nbands = [[25, 45, 65], [45]]",
+                "form = \"exact\"",
             )],
             "jrt0171-c2-coarse",
             "JR/T 0171-2020, class C2",

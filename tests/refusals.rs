@@ -249,6 +249,30 @@ fn declined(world: &mut World, more: &[&str], code: &str, field: &str, texts: &[
     assert_eq!(world.unfinished(), [""; 0]);
 }
 
+/// Tags of the same names that mean something else.
+const OTHER_TAXONOMY: &str = r#"version_of_format = 1
+name = "other"
+version = 1
+
+[[tags]]
+name = "age_band"
+meaning = "The age of the customer's account in years."
+subject = "relationship"
+kind = "number"
+class = "C2"
+security_level = 2
+bands = [[25, 45, 65], [45]]
+
+[[tags]]
+name = "housing"
+meaning = "Where the customer lives."
+subject = "person"
+kind = "categorical"
+class = "C1"
+security_level = 2
+values = ["own", "rent"]
+"#;
+
 #[test]
 fn the_owner_has_the_last_word() {
     let mut world = World::small(7);
@@ -283,23 +307,17 @@ fn the_owner_has_the_last_word() {
         assert!(good.contains(from));
         fs::write(&datasets, good.replace(from, to)).unwrap();
     };
+    world.write_taxonomy("bank", OTHER_TAXONOMY);
     change(
-        "where = \"housing = 'rent'\"",
-        "where = \"housing = 'own'\"",
+        "name = \"customers\"\n",
+        "name = \"customers\"\ntaxonomy = { name = \"other\", version = 1 }\n",
     );
     let differs = [
-        "defines segment `renters` otherwise than the agreement",
-        "the agreement's text",
+        "the agreement's tags are those of cn-finance version 1",
+        "is mapped to other version 1",
+        "taxonomy = { name = \"cn-finance\", version = 1 }",
     ];
-    declined(
-        &mut world,
-        &["--segment", "renters"],
-        "segment_differs",
-        "segment",
-        &differs,
-    );
-    // Without the segment the same files serve.
-    granted(&world);
+    declined(&mut world, &[], "taxonomy_differs", "taxonomy", &differs);
     change("housing = \"housing\"\n", "");
     let unmapped = ["has no column for tag `housing`", "datasets.toml"];
     declined(&mut world, &[], "tag_missing", "tags", &unmapped);

@@ -9,6 +9,7 @@ use counterfoil_policy::agreement::{Agreement, template};
 use counterfoil_policy::keys::{InstitutionKey, NoisePublicKey, PartyKeys};
 use counterfoil_policy::minimise::Table;
 use counterfoil_policy::tag::Value;
+use counterfoil_policy::taxonomy::Library;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -97,41 +98,57 @@ fn agreement(amounts: usize) -> Result<Agreement, Box<dyn Error>> {
     };
     let first_day = time::Date::from_calendar_date(2026, time::Month::January, 1)?;
     let text = template(&party("north-bank", 1)?, &party("east-life", 2)?, first_day);
-    let (head, rest) = text.split_once("[[tags]]").ok_or("no tags")?;
-    let (_, tail) = rest.split_once("[[segments]]").ok_or("no segments")?;
+    let (head, _) = text.split_once("segment_tags").ok_or("no segment tags")?;
+    let (_, rest) = text.split_once("]\n\n# What").ok_or("no identifiers")?;
+    let (middle, _) = rest.split_once("[taxonomy]").ok_or("no taxonomy")?;
+    let (_, caps) = text.split_once("[caps]").ok_or("no caps")?;
     // Consents name the template's tags.
-    let (tail, rest) = tail.split_once("[consent]").ok_or("no consent")?;
-    let (_, compliance) = rest.split_once("[compliance]").ok_or("no declarations")?;
-    let tag = |tag: usize| {
-        if tag >= TAGS - amounts {
-            let bands = |step: usize| {
-                (1..10_000_000 / step)
-                    .map(|edge| (edge * step).to_string())
-                    .collect::<Vec<_>>()
-                    .join(",")
-            };
-            return format!(
-                "[[tags]]\nname = 'tag_{tag}'\nkind = 'amount'\nclass = 'C2'\nform = 'exact'\nbands = [[{}], [{}]]\n",
-                bands(50_000),
-                bands(1_000_000)
-            );
-        }
-        let values: Vec<_> = (0..8).map(|value| format!("'v{value}'")).collect();
-        let first: Vec<_> = (0..8)
-            .map(|value| format!("v{value} = 'w{}'", value / 2))
-            .collect();
-        let second: Vec<_> = (0..4)
-            .map(|value| format!("w{value} = 'x{}'", value / 2))
-            .collect();
-        format!(
-            "[[tags]]\nname = 'tag_{tag}'\nkind = 'ordinal'\nclass = 'C2'\nform = 'exact'\nvalues = [{}]\nlevels = [{{ {} }}, {{ {} }}]\n",
-            values.join(","),
-            first.join(","),
-            second.join(","),
-        )
-    };
-    let tags: String = (0..TAGS).map(tag).collect();
-    Ok(Agreement::parse(&format!(
-        "{head}{tags}[[segments]]{tail}[compliance]{compliance}"
-    ))?)
+    let (caps, _) = caps.split_once("[consent]").ok_or("no consent")?;
+    let used: String = (0..TAGS)
+        .map(|tag| format!("[[tags]]\nname = 'tag_{tag}'\nform = 'exact'\n"))
+        .collect();
+    let own = format!(
+        "version_of_format = 1\nname = 'bench'\nversion = 1\n{}",
+        (0..TAGS)
+            .map(|tag| definition(tag, tag >= TAGS - amounts))
+            .collect::<String>()
+    );
+    Ok(Agreement::parse_with(
+        &format!(
+            "{head}\n# What{middle}[taxonomy]\nname = 'bench'\nversion = 1\n{used}[caps]{caps}"
+        ),
+        &Library::load(&[("bench.toml", &own)])?,
+    )?)
+}
+
+fn definition(tag: usize, is_amount: bool) -> String {
+    let head = format!(
+        "[[tags]]\nname = 'tag_{tag}'\nmeaning = 'A tag.'\nsubject = 'bench'\nclass = 'C2'\nsecurity_level = 3\n"
+    );
+    if is_amount {
+        let bands = |step: usize| {
+            (1..10_000_000 / step)
+                .map(|edge| (edge * step).to_string())
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        return format!(
+            "{head}kind = 'amount'\nbands = [[{}], [{}]]\n",
+            bands(50_000),
+            bands(1_000_000)
+        );
+    }
+    let values: Vec<_> = (0..8).map(|value| format!("'v{value}'")).collect();
+    let first: Vec<_> = (0..8)
+        .map(|value| format!("v{value} = 'w{}'", value / 2))
+        .collect();
+    let second: Vec<_> = (0..4)
+        .map(|value| format!("w{value} = 'x{}'", value / 2))
+        .collect();
+    format!(
+        "{head}kind = 'ordinal'\nvalues = [{}]\nlevels = [{{ {} }}, {{ {} }}]\n",
+        values.join(","),
+        first.join(","),
+        second.join(","),
+    )
 }

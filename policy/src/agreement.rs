@@ -1,19 +1,20 @@
 //! The agreement: what two institutions signed, checked.
 //!
 //! People write it as TOML ([`template`] prints a commented one). [`Agreement::parse`]
-//! checks everything and reports every fault at once, each with its line. What is signed
-//! is the canonical form, RFC 8785 JSON of the checked document with defaults filled in
-//! and every decimal as exact text; its SHA-256 is the agreement's [`AgreementDigest`].
-//! A peer sends the canonical form, and [`Agreement::from_canonical`] checks it by the same
-//! reader.
+//! checks everything and reports every fault at once, each with its line. They name a
+//! taxonomy and its tags; the definitions of these are taken over when the text is read.
+//! What is signed is the canonical form, RFC 8785 JSON of the checked document with the
+//! definitions and the defaults filled in and every decimal as exact text; its SHA-256 is the
+//! agreement's [`AgreementDigest`]. So an agreement explains itself, whatever becomes of
+//! the taxonomy. A peer sends the canonical form, and [`Agreement::from_canonical`] checks it
+//! by the same reader.
 
 mod canonical;
 mod compliance;
 mod consent;
 mod lint;
-mod node;
 mod read;
-mod reader;
+mod tags;
 mod template;
 mod terms;
 
@@ -21,21 +22,24 @@ use std::collections::BTreeMap;
 
 use time::Date;
 
+use crate::document::node;
 use crate::finding::Findings;
 use crate::keys::PartyKeys;
 use crate::moment::Timestamp;
 use crate::tag::Tag;
+use crate::taxonomy::{Library, TaxonomyRef};
 use crate::text::{AgreementDigest, AgreementId, DatasetName, OrgName, SegmentName, TagName};
 
+pub use crate::purpose::Purpose;
 pub use compliance::{
     BuiltInPack, Compliance, CrossBorder, ImpactAssessment, ToldItem, TransferBasis,
 };
 pub use consent::ConsentTerms;
-pub use lint::{Advice, lint};
+pub use lint::{Advice, Fit, Minimisation, lint, minimisation};
 pub use template::{fill, template};
 pub use terms::{
-    Caps, FlowKind, IdentifierRule, IdentifierType, LegalBasis, Protocol, Purpose, Region,
-    Retention, Segment,
+    Caps, FlowKind, IdentifierRule, IdentifierType, LegalBasis, Protocol, Region, Retention,
+    Segment, SegmentTag,
 };
 
 /// Largest agreement as people write it, in bytes.
@@ -73,7 +77,9 @@ struct Terms {
     identifiers: Vec<IdentifierRule>,
     flows: Vec<FlowKind>,
     protocol: Protocol,
+    taxonomy: TaxonomyRef,
     tags: Vec<Tag>,
+    segment_tags: Vec<SegmentTag>,
     segments: Vec<Segment>,
     caps: Caps,
     minimum_match: u32,
@@ -112,11 +118,19 @@ impl PartialEq for Agreement {
 impl Eq for Agreement {}
 
 impl Agreement {
-    /// Reads and checks an agreement as people write it.
+    /// Reads and checks an agreement over the built-in taxonomy, as people write it.
+    ///
+    /// # Errors
+    /// As [`parse_with`](Self::parse_with).
+    pub fn parse(text: &str) -> Result<Self, Findings> {
+        Self::parse_with(text, &Library::built_in())
+    }
+
+    /// Reads and checks an agreement over one of the library's taxonomies, as people write it.
     ///
     /// # Errors
     /// [`Findings`]: everything that is wrong, by line.
-    pub fn parse(text: &str) -> Result<Self, Findings> {
+    pub fn parse_with(text: &str, library: &Library) -> Result<Self, Findings> {
         if text.len() > TEXT_BYTES_MAX {
             let problem = format!("the document has {} bytes", text.len());
             return Err(Findings::of_document(
@@ -124,7 +138,7 @@ impl Agreement {
                 format!("at most {TEXT_BYTES_MAX} bytes"),
             ));
         }
-        Self::read(&node::from_toml(text)?)
+        Self::read(&node::from_toml(text)?, Some(library))
     }
 
     /// Reads and checks the canonical form, as a peer sends it.
@@ -140,7 +154,7 @@ impl Agreement {
                 format!("at most {CANONICAL_BYTES_MAX} bytes"),
             ));
         }
-        let agreement = Self::read(&node::from_json(bytes)?)?;
+        let agreement = Self::read(&node::from_json(bytes)?, None)?;
         if agreement.canonical == bytes {
             Ok(agreement)
         } else {
@@ -151,8 +165,8 @@ impl Agreement {
         }
     }
 
-    fn read(root: &node::Node) -> Result<Self, Findings> {
-        let (terms, lines) = read::terms(root)?;
+    fn read(root: &node::Node, library: Option<&Library>) -> Result<Self, Findings> {
+        let (terms, lines) = read::terms(root, library)?;
         let canonical = canonical::bytes(&terms)?;
         let digest = canonical::digest(&canonical);
         Ok(Self {
@@ -297,6 +311,25 @@ impl Agreement {
         self.terms.protocol
     }
 
+    /// The taxonomy that defines the tags.
+    #[must_use]
+    pub fn taxonomy(&self) -> &TaxonomyRef {
+        &self.terms.taxonomy
+    }
+
+    /// Checks the definitions against the taxonomy that the agreement names, if the library
+    /// has that version; `Ok(false)` if it does not.
+    ///
+    /// # Errors
+    /// [`Findings`]: the taxonomy says something else here than what the agreement holds.
+    pub fn check_taxonomy(&self, library: &Library) -> Result<bool, Findings> {
+        library.check(
+            &self.terms.taxonomy,
+            &self.terms.tags,
+            &self.terms.segment_tags,
+        )
+    }
+
     /// The tags, in the order of a delivery's columns; at least one.
     #[must_use]
     pub fn tags(&self) -> &[Tag] {
@@ -307,6 +340,12 @@ impl Agreement {
     #[must_use]
     pub fn tag(&self, name: &TagName) -> Option<&Tag> {
         self.terms.tags.iter().find(|tag| tag.name() == name)
+    }
+
+    /// Tags that segments use and no delivery shows. Belonging to a segment tells of them.
+    #[must_use]
+    pub fn segment_tags(&self) -> &[SegmentTag] {
+        &self.terms.segment_tags
     }
 
     /// The segments that a request may name.

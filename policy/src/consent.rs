@@ -122,7 +122,7 @@ impl Scope {
         let terms = agreement.consent()?;
         let segment = segment.and_then(|name| agreement.segment(name));
         let chosen_by = agreement.tags().iter().map(Tag::name).filter(|tag| {
-            segment.is_some_and(|segment| segment.predicate().columns().contains_key(tag.as_str()))
+            segment.is_some_and(|segment| segment.predicate().tags().contains(tag.as_str()))
         });
         Some(Self {
             recipient: agreement.recipient().name.clone(),

@@ -41,6 +41,7 @@
 pub mod text;
 
 pub mod decimal;
+mod document;
 pub mod finding;
 pub mod moment;
 
@@ -48,8 +49,11 @@ pub mod keys;
 
 pub mod fingerprint;
 
-pub mod segment;
+pub mod purpose;
 pub mod tag;
+pub mod taxonomy;
+
+pub mod segment;
 
 pub mod agreement;
 pub mod approval;

@@ -1,46 +1,91 @@
-//! Segments: named predicates over the owner's own columns.
+//! Segments: named predicates over the tags of a taxonomy.
 //!
 //! A segment says which of the owner's rows take part in a flow. Its text stands in the
-//! agreement, so both institutions sign it; only the owner's agent evaluates it.
+//! agreement, so both institutions sign it; only the owner's agent evaluates it, on the
+//! values that its mapping gives, before they are generalised.
 //!
 //! ```text
 //! predicate  = conjunction { "or" conjunction }
 //! conjunction = term { "and" term }
 //! term       = "not" term | "(" predicate ")" | comparison
-//! comparison = column ("=" | "!=" | "<" | "<=" | ">" | ">=") literal
-//!            | column ["not"] "in" "(" literal { "," literal } ")"
-//! column     = letter { letter | digit | "_" } | '"' any text '"'
+//! comparison = tag ("=" | "!=" | "<" | "<=" | ">" | ">=") literal
+//!            | tag ["not"] "in" "(" literal { "," literal } ")"
+//! tag        = letter { letter | digit | "_" }
 //! literal    = "'" any text "'" | decimal | date
 //! ```
 //!
-//! A quote inside quoted text is written twice. Words are case-insensitive, text
-//! comparison is exact. A row belongs to a segment only if every cell the predicate names
-//! reads as its column's type; there is no null and no third truth value.
+//! A quote inside quoted text is written twice. Words are case-insensitive, values are
+//! exact. A literal must be of its tag's domain: one of a closed list's values, a number or
+//! a date; values of an ordinal tag are ordered as its list is, those of a categorical one
+//! are not. A row belongs to a segment only if it has a value in every tag that the
+//! predicate names; there is no null and no third truth value.
 
 mod lexer;
 mod parser;
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use time::Date;
 
 use crate::decimal::Decimal;
 use crate::moment::parse_date;
-use crate::text::closed_list;
+use crate::tag::{TagKind, Unmapped};
 
-closed_list!(
-    /// The type of a column in the owner's data.
-    ColumnType, "a column type", "one of text, number, date",
-    {
-        Text = "text": "Compared for equality, byte for byte.",
-        Number = "number": "An exact decimal, compared by value.",
-        Date = "date": "An RFC 3339 full-date, compared by time.",
+/// What a tag's values are, to a predicate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// One of these, lowest first.
+    Ordered(Vec<Box<str>>),
+    /// One of these, in no order.
+    Unordered(Vec<Box<str>>),
+    /// An exact decimal, compared by value.
+    Number,
+    /// An RFC 3339 full-date, compared by time.
+    Date,
+}
+
+impl Domain {
+    /// The domain of a tag of this kind; `values` are those of a closed list.
+    #[must_use]
+    pub fn of(kind: TagKind, values: &[Box<str>]) -> Self {
+        match kind {
+            TagKind::Ordinal => Self::Ordered(values.to_vec()),
+            TagKind::Categorical => Self::Unordered(values.to_vec()),
+            TagKind::Date => Self::Date,
+            TagKind::Score | TagKind::Amount | TagKind::Number => Self::Number,
+        }
     }
-);
 
-/// Declared columns of a segment: name and type.
-pub type Columns = BTreeMap<Box<str>, ColumnType>;
+    fn is_ordered(&self) -> bool {
+        !matches!(self, Self::Unordered(_))
+    }
+
+    /// A cell or a literal's text as a value; `None` if it is none of the domain's.
+    fn read(&self, text: &str) -> Option<Literal> {
+        let text = text.trim();
+        match self {
+            Self::Ordered(values) | Self::Unordered(values) => values
+                .iter()
+                .position(|value| **value == *text)
+                .map(Literal::Place),
+            Self::Number => text.parse().ok().map(Literal::Number),
+            Self::Date => parse_date(text).map(Literal::Date),
+        }
+    }
+
+    fn unmapped(&self) -> Unmapped {
+        match self {
+            Self::Ordered(_) | Self::Unordered(_) => Unmapped::OutsideDomain,
+            Self::Number => Unmapped::NotANumber,
+            Self::Date => Unmapped::NotADate,
+        }
+    }
+}
+
+/// The tags that a predicate may name.
+pub type Domains = BTreeMap<Box<str>, Domain>;
 
 /// Longest predicate, in bytes.
 pub const PREDICATE_BYTES_MAX: usize = 1024;
@@ -54,6 +99,7 @@ pub struct PredicateError {
     pub(crate) position: usize,
     pub(crate) problem: String,
     pub(crate) would_pass: String,
+    unknown_tag: Option<Box<str>>,
 }
 
 impl PredicateError {
@@ -62,7 +108,13 @@ impl PredicateError {
             position,
             problem: problem.into(),
             would_pass: would_pass.into(),
+            unknown_tag: None,
         }
+    }
+
+    /// The tag that the predicate names and nobody told it of, if that is the fault.
+    pub(crate) fn unknown_tag(&self) -> Option<&str> {
+        self.unknown_tag.as_deref()
     }
 
     /// Where in the text, in characters counted from 1.
@@ -74,26 +126,21 @@ impl PredicateError {
 
 /// Why a row could not be judged. It is then not a member; the caller counts it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EvalError {
-    /// The row has no such column: wrong file or mapping, the same for every row.
-    #[error("the dataset has no column `{0}`, which the segment uses; map it or correct the file")]
-    MissingColumn(Box<str>),
-    /// The cell does not read as the column's declared type. The value is not shown.
-    #[error("a cell of column `{column}` is not a {expected}")]
-    Cell {
-        /// The column.
-        column: Box<str>,
-        /// Its declared type.
-        expected: ColumnType,
-    },
+#[error("tag `{tag}` of the segment: {why}")]
+pub struct EvalError {
+    /// The tag.
+    pub tag: Box<str>,
+    /// Why the row has no value in it. The cell is not shown.
+    #[source]
+    pub why: Unmapped,
 }
 
-/// A predicate that parsed and type-checked against its declared columns.
+/// A predicate that parsed and type-checked against the domains of its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predicate {
     text: Box<str>,
     root: Expr,
-    used: Columns,
+    used: Domains,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,12 +149,12 @@ enum Expr {
     Any(Vec<Expr>),
     Not(Box<Expr>),
     Compare {
-        column: Box<str>,
+        tag: Box<str>,
         operator: Operator,
         literal: Literal,
     },
     In {
-        column: Box<str>,
+        tag: Box<str>,
         literals: Vec<Literal>,
     },
 }
@@ -139,34 +186,25 @@ impl Operator {
     }
 }
 
-/// A literal of the predicate or a cell read as its column's type.
+/// A value of a tag's domain, in a predicate or in a row.
 ///
-/// The derived order is used only within one type, which the type check guarantees.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The derived order is used only within one domain, which the type check guarantees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Literal {
-    Text(Box<str>),
+    /// The place in the closed list.
+    Place(usize),
     Number(Decimal),
     Date(Date),
 }
 
-impl Literal {
-    fn column_type(&self) -> ColumnType {
-        match self {
-            Self::Text(_) => ColumnType::Text,
-            Self::Number(_) => ColumnType::Number,
-            Self::Date(_) => ColumnType::Date,
-        }
-    }
-}
-
 impl Predicate {
-    /// Parses and type-checks `text` against the declared `columns`.
+    /// Parses and type-checks `text` against the tags that it may name.
     ///
     /// # Errors
     /// [`PredicateError`] with the position: longer than [`PREDICATE_BYTES_MAX`], nested
-    /// deeper than [`PREDICATE_DEPTH_MAX`], not in the grammar, a column that is not
-    /// declared, or a literal of another type than its column.
-    pub fn parse(text: &str, columns: &Columns) -> Result<Self, PredicateError> {
+    /// deeper than [`PREDICATE_DEPTH_MAX`], not in the grammar, a tag that is not among
+    /// `domains`, a literal that is no value of its tag, or an order where there is none.
+    pub fn parse(text: &str, domains: &Domains) -> Result<Self, PredicateError> {
         if text.len() > PREDICATE_BYTES_MAX {
             return Err(PredicateError::new(
                 1,
@@ -175,7 +213,7 @@ impl Predicate {
             ));
         }
         let tokens = lexer::tokens(text)?;
-        let (root, used) = parser::parse(&tokens, text.chars().count() + 1, columns)?;
+        let (root, used) = parser::parse(&tokens, text.chars().count() + 1, domains)?;
         Ok(Self {
             text: text.into(),
             root,
@@ -189,86 +227,56 @@ impl Predicate {
         &self.text
     }
 
-    /// The columns that the predicate reads, with their types.
+    /// The tags that the predicate names.
     #[must_use]
-    pub fn columns(&self) -> &Columns {
-        &self.used
+    pub fn tags(&self) -> BTreeSet<&str> {
+        self.used.keys().map(AsRef::as_ref).collect()
     }
 
-    /// Whether a row is a member; `lookup` gives the row's cell in a column.
+    /// Whether a row is a member; `lookup` gives the row's value in a tag, not generalised.
     ///
-    /// Every column is read before anything is compared, so the answer does not depend on
-    /// the order in which the predicate names them. Blanks around a number or a date are
-    /// ignored; text is compared as it is.
+    /// Every tag is read before anything is compared, so the answer does not depend on the
+    /// order in which the predicate names them.
     ///
     /// # Errors
-    /// [`EvalError`] if a column is missing or a cell does not read as its column's type.
-    pub fn eval<'r>(&self, lookup: impl Fn(&str) -> Option<&'r str>) -> Result<bool, EvalError> {
-        let mut cells = Vec::with_capacity(self.used.len());
-        for (column, &expected) in &self.used {
-            let raw = lookup(column).ok_or_else(|| EvalError::MissingColumn(column.clone()))?;
-            let cell = Cell::read(raw, expected).ok_or_else(|| EvalError::Cell {
-                column: column.clone(),
-                expected,
-            })?;
-            cells.push((&**column, cell));
+    /// [`EvalError`] if the row has no value in a tag.
+    pub fn eval<'r>(
+        &self,
+        lookup: impl Fn(&str) -> Result<Cow<'r, str>, Unmapped>,
+    ) -> Result<bool, EvalError> {
+        let mut values = Vec::with_capacity(self.used.len());
+        for (tag, domain) in &self.used {
+            let value = lookup(tag)
+                .and_then(|cell| domain.read(&cell).ok_or_else(|| domain.unmapped()))
+                .map_err(|why| EvalError {
+                    tag: tag.clone(),
+                    why,
+                })?;
+            values.push((&**tag, value));
         }
-        Ok(self.root.holds(&cells))
-    }
-}
-
-/// A row's cell, borrowed where it is text.
-enum Cell<'r> {
-    Text(&'r str),
-    Number(Decimal),
-    Date(Date),
-}
-
-impl<'r> Cell<'r> {
-    fn read(raw: &'r str, expected: ColumnType) -> Option<Self> {
-        match expected {
-            ColumnType::Text => Some(Self::Text(raw)),
-            ColumnType::Number => raw.trim_ascii().parse().ok().map(Self::Number),
-            ColumnType::Date => parse_date(raw.trim_ascii()).map(Self::Date),
-        }
-    }
-
-    /// `None` between different types, which the type check has ruled out.
-    fn compare(&self, literal: &Literal) -> Option<Ordering> {
-        match (self, literal) {
-            (Self::Text(cell), Literal::Text(literal)) => Some((*cell).cmp(literal)),
-            (Self::Number(cell), Literal::Number(literal)) => Some(cell.cmp(literal)),
-            (Self::Date(cell), Literal::Date(literal)) => Some(cell.cmp(literal)),
-            _ => None,
-        }
+        Ok(self.root.holds(&values))
     }
 }
 
 impl Expr {
     /// Recursion is bounded by [`PREDICATE_DEPTH_MAX`], which the parser enforces.
-    fn holds(&self, cells: &[(&str, Cell<'_>)]) -> bool {
-        let cell = |name: &str| {
-            cells
+    fn holds(&self, values: &[(&str, Literal)]) -> bool {
+        let value = |name: &str| {
+            values
                 .iter()
-                .find(|(column, _)| *column == name)
-                .map(|(_, cell)| cell)
+                .find(|(tag, _)| *tag == name)
+                .map(|(_, value)| *value)
         };
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.holds(cells)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(cells)),
-            Self::Not(part) => !part.holds(cells),
+            Self::All(parts) => parts.iter().all(|part| part.holds(values)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(values)),
+            Self::Not(part) => !part.holds(values),
             Self::Compare {
-                column,
+                tag,
                 operator,
                 literal,
-            } => cell(column)
-                .and_then(|cell| cell.compare(literal))
-                .is_some_and(|ordering| operator.holds(ordering)),
-            Self::In { column, literals } => cell(column).is_some_and(|cell| {
-                literals
-                    .iter()
-                    .any(|literal| cell.compare(literal) == Some(Ordering::Equal))
-            }),
+            } => value(tag).is_some_and(|value| operator.holds(value.cmp(literal))),
+            Self::In { tag, literals } => value(tag).is_some_and(|value| literals.contains(&value)),
         }
     }
 }

@@ -13,16 +13,22 @@
 mod bands;
 mod check;
 mod closed;
+mod coarser;
+mod fields;
 
 use std::fmt;
 
+use serde_json::{Value as Json, json};
+
 use crate::decimal::Decimal;
+use crate::taxonomy::SecurityLevel;
 use crate::text::{TagName, closed_list};
 
 use bands::{Bands, PointKind};
 use closed::Closed;
 
-pub(crate) use check::TagSpec;
+pub(crate) use check::{TagProblem, TagSpec};
+pub(crate) use fields::{Fields, Written};
 
 closed_list!(
     /// What sort of value a tag holds.
@@ -129,8 +135,11 @@ pub enum Unmapped {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
     name: TagName,
+    meaning: Box<str>,
     kind: TagKind,
     class: DataClass,
+    security_level: SecurityLevel,
+    tolerance: Decimal,
     form: Form,
     level: usize,
     hierarchy: Hierarchy,
@@ -149,6 +158,12 @@ impl Tag {
         &self.name
     }
 
+    /// What the tag says of a customer, in a sentence.
+    #[must_use]
+    pub fn meaning(&self) -> &str {
+        &self.meaning
+    }
+
     /// The sort of value.
     #[must_use]
     pub fn kind(&self) -> TagKind {
@@ -159,6 +174,20 @@ impl Tag {
     #[must_use]
     pub fn class(&self) -> DataClass {
         self.class
+    }
+
+    /// The security level after JR/T 0197-2020. Not [`level`](Self::level), which is how far
+    /// the tag is generalised.
+    #[must_use]
+    pub fn security_level(&self) -> SecurityLevel {
+        self.security_level
+    }
+
+    /// By how much a watermark may move an exact value, in the tag's unit (days for dates);
+    /// 0 if values must stay as they are.
+    #[must_use]
+    pub fn tolerance(&self) -> Decimal {
+        self.tolerance
     }
 
     /// The agreed form.
@@ -182,12 +211,36 @@ impl Tag {
         }
     }
 
+    /// The tag at the first level of its hierarchy; exact if it has none.
+    #[must_use]
+    pub fn at_first_level(&self) -> Self {
+        let form = if self.kind.is_closed() {
+            Form::Level
+        } else {
+            Form::Banded
+        };
+        match self.level_count() {
+            0 => self.clone(),
+            _ => Self {
+                form,
+                level: 1,
+                ..self.clone()
+            },
+        }
+    }
+
     /// How many different values can be delivered, `*` not counted; `None` if unbounded.
     #[must_use]
     pub fn distinct_values(&self) -> Option<usize> {
+        self.distinct_values_at(self.level)
+    }
+
+    /// How many different values there are at a level, `*` not counted; `None` if unbounded.
+    #[must_use]
+    pub fn distinct_values_at(&self, level: usize) -> Option<usize> {
         match &self.hierarchy {
-            Hierarchy::Closed(closed) => Some(closed.labels_at(self.level)),
-            Hierarchy::Banded(bands) => bands.labels_at(self.level),
+            Hierarchy::Closed(closed) => Some(closed.labels_at(level)),
+            Hierarchy::Banded(bands) => bands.labels_at(level),
         }
     }
 
@@ -277,20 +330,52 @@ impl Tag {
     }
 
     pub(crate) fn to_spec(&self) -> TagSpec {
+        let written = self.written();
+        TagSpec {
+            name: self.name.clone(),
+            meaning: self.meaning.clone(),
+            kind: self.kind,
+            class: self.class,
+            security_level: self.security_level,
+            tolerance: self.tolerance,
+            form: self.form,
+            level: Some(self.level as u64),
+            values: written.values,
+            levels: written.levels,
+            bands: written.bands,
+        }
+    }
+
+    fn written(&self) -> Written {
         let (levels, bands) = match &self.hierarchy {
             Hierarchy::Closed(closed) => (closed.levels().to_vec(), Vec::new()),
             Hierarchy::Banded(bands) => (Vec::new(), bands.edge_texts()),
         };
-        TagSpec {
-            name: self.name.clone(),
-            kind: self.kind,
-            class: self.class,
-            form: self.form,
-            level: Some(self.level as u64),
+        Written {
             values: self.values().to_vec(),
             levels,
             bands,
         }
+    }
+
+    /// The definition without the form in which it is delivered, for canonical documents.
+    pub(crate) fn definition_json(&self) -> serde_json::Map<String, Json> {
+        let written = self.written();
+        let mut fields = serde_json::Map::new();
+        let mut insert = |key: &str, value| fields.insert(key.to_owned(), value);
+        insert("name", json!(self.name));
+        insert("meaning", json!(self.meaning));
+        insert("kind", json!(self.kind));
+        insert("class", json!(self.class));
+        insert("security_level", json!(self.security_level.number()));
+        insert("tolerance", json!(self.tolerance));
+        if self.kind.is_closed() {
+            insert("values", json!(written.values));
+            insert("levels", json!(written.levels));
+        } else {
+            insert("bands", json!(written.bands));
+        }
+        fields
     }
 }
 

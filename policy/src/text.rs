@@ -264,6 +264,22 @@ name_type!(
     snake
 );
 name_type!(
+    /// A taxonomy's name: `[a-z0-9-]{2,63}`.
+    TaxonomyName,
+    "a taxonomy name",
+    "2 to 63 characters of a-z, 0-9 and -",
+    (2..=63),
+    slug
+);
+name_type!(
+    /// What a tag is about, for advice on minimisation: `[a-z0-9_]{1,63}`.
+    Subject,
+    "a subject",
+    "1 to 63 characters of a-z, 0-9 and _",
+    (1..=63),
+    snake
+);
+name_type!(
     /// A segment's name: `[a-z0-9-]{2,63}`.
     SegmentName,
     "a segment name",
@@ -337,6 +353,13 @@ hex_bytes!(
     AgreementDigest,
     32,
     "an agreement digest",
+    "64 lower-case hex digits"
+);
+hex_bytes!(
+    /// SHA-256 of a taxonomy's definitions in canonical form.
+    TaxonomyDigest,
+    32,
+    "a taxonomy digest",
     "64 lower-case hex digits"
 );
 hex_bytes!(

@@ -141,6 +141,18 @@ impl World {
         self.path(name)
     }
 
+    /// Puts a taxonomy of its own into an institution's home.
+    pub fn write_taxonomy(&self, home: &str, text: &str) {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let folder = self.home(home).join("taxonomies");
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .unwrap();
+        std::fs::write(folder.join("own.toml"), text).unwrap();
+        chmod_600(&folder.join("own.toml"));
+    }
+
     /// Starts the broker and waits until it listens.
     pub fn start_broker(&mut self) {
         let mut command = counterfoil(&self.home("broker"));
@@ -222,7 +234,7 @@ pub fn free_address() -> String {
 }
 
 const TEXT: &str = r#"
-version_of_format = 1
+version_of_format = 2
 id = "bank-insurer-tags"
 version = {version}
 purpose = "marketing_suitability"
@@ -242,24 +254,22 @@ identifiers = [{ type = "phone", rules = 1, default_region = "CN" }]
 [recipient]
 {recipient}
 
+[taxonomy]
+name = "cn-finance"
+version = 1
+
 [[tags]]
 name = "age_band"
-kind = "number"
-class = "C2"
 form = "banded"
 bands = [[25, 45, 65], [45]]
 
 [[tags]]
 name = "housing"
-kind = "categorical"
-class = "C1"
 form = "exact"
-values = ["own", "rent"]
 levels = []
 
 [[segments]]
 name = "renters"
-columns = { housing = "text" }
 where = "housing = 'rent'"
 
 [caps]
@@ -295,8 +305,4 @@ identifiers = [{ type = "phone", column = "mobile", default_region = "CN" }]
 [dataset.tags]
 age_band = "age"
 housing = "housing"
-
-[[dataset.segments]]
-name = "renters"
-where = "housing = 'rent'"
 "#;

@@ -121,6 +121,7 @@ pub(crate) fn intent(byte: u8) -> ReleaseIntent {
         source: ReleaseSource {
             org: org("meridian-bank"),
             dataset: label("retail"),
+            segment: None,
             columns: List::new(vec![column("risk_appetite"), column("wealth_tier")]).unwrap(),
         },
         transform: Transform {

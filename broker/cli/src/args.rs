@@ -45,6 +45,12 @@ pub(crate) enum Command {
     /// Run the agent of an institution
     #[command(subcommand)]
     Party(PartyCommand),
+    /// Look at the taxonomies that define tags, and check one's own
+    #[command(subcommand)]
+    Taxonomy(TaxonomyCommand),
+    /// Look at what the owner's mapping makes of its rows, before anything runs
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Write, sign and end agreements
     #[command(subcommand)]
     Agreement(AgreementCommand),
@@ -175,7 +181,9 @@ pub(crate) enum AgreementCommand {
         #[arg(long, value_enum)]
         side: Side,
     },
-    /// Check an agreement's text and give advice, by line
+    /// List the purposes that an agreement may name, with their definitions
+    Purposes,
+    /// Check an agreement's text by line, and give for each tag the coarsest form that its purpose needs
     Lint {
         /// The file
         file: PathBuf,
@@ -216,6 +224,45 @@ pub(crate) enum AgreementCommand {
         /// Why; it goes into the log
         #[arg(long)]
         reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaxonomyCommand {
+    /// List the taxonomies of this home: the built-in one and those in its folder `taxonomies`
+    List,
+    /// Show a taxonomy's tags
+    Show {
+        /// Its name
+        #[arg(default_value = "cn-finance")]
+        name: String,
+        /// Another version than the highest
+        #[arg(long)]
+        version: Option<u32>,
+        /// Print the built-in taxonomy's text, as a sample of one's own
+        #[arg(long, conflicts_with = "version")]
+        text: bool,
+    },
+    /// Check a taxonomy's text, by line, beside those of this home
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Read rows of datasets.toml's sources and tell per tag what is mapped, what is not, and what is delivered;
+    /// ends with 3 if a column has no usable value at all
+    Check {
+        /// One dataset; else all
+        name: Option<String>,
+        /// Rows to read of each source; else all
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        rows: Option<u64>,
+        /// Show tags in the form of this agreement; else at the first level of their hierarchies
+        #[arg(long, value_name = "ID")]
+        agreement: Option<String>,
     },
 }
 

@@ -3,11 +3,13 @@
 pub(crate) mod agreement;
 pub(crate) mod audit;
 pub(crate) mod broker;
+pub(crate) mod dataset;
 pub(crate) mod doctor;
 pub(crate) mod exchange;
 pub(crate) mod partner;
 pub(crate) mod party;
 pub(crate) mod policy;
+pub(crate) mod taxonomy;
 
 use std::path::Path;
 use std::str::FromStr;

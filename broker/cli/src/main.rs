@@ -55,6 +55,8 @@ async fn run(cli: Cli, ui: Ui) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, ui).await,
         Command::Broker(command) => command::broker::run(home, command, ui).await,
         Command::Party(command) => command::party::run(home, command, ui).await,
+        Command::Taxonomy(command) => command::taxonomy::run(home, command, ui),
+        Command::Dataset(command) => command::dataset::run(home, command, ui),
         Command::Agreement(command) => command::agreement::run(home, command, ui).await,
         Command::Exchange(args) => command::exchange::run(home, *args, ui).await,
         Command::Policy(command) => command::policy::run(home, command, ui),

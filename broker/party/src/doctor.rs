@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::agreements::{self, AgreementInfo, Status};
 use crate::clock::Clock;
-use crate::data::{Dataset, DatasetFile};
+use crate::data::{Dataset, DatasetFile, Mapping};
 use crate::error::Error;
 use crate::flow::is_passing;
 use crate::home::Home;
@@ -19,7 +19,7 @@ use crate::join::CertificateFacts;
 use crate::limits::Limits;
 use crate::partners::{self, Confirmation};
 use crate::transport::{Broker, call};
-use crate::{audit, error, recipient};
+use crate::{audit, error, recipient, taxonomies};
 
 const DATASETS: &str = "datasets.toml";
 const DATASETS_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -341,10 +341,12 @@ fn datasets(home: &Home, all: &[AgreementInfo]) -> Vec<Check> {
         };
         return owned.first().map(missing).into_iter().collect();
     }
-    let file = match home
-        .read(DATASETS, DATASETS_BYTES_MAX)
-        .and_then(|_| Ok(DatasetFile::read(&path)?))
-    {
+    let file = match home.read(DATASETS, DATASETS_BYTES_MAX).and_then(|_| {
+        Ok(DatasetFile::read(
+            &path,
+            &taxonomies::library(home.path())?,
+        )?)
+    }) {
         Ok(file) => file,
         Err(error) => {
             return vec![Check::failed(
@@ -376,7 +378,7 @@ fn dataset(dataset: &Dataset) -> Check {
         .identifiers()
         .iter()
         .map(|identifier| identifier.column());
-    let mut wanted = identifiers.chain(dataset.tags().values().map(String::as_str));
+    let mut wanted = identifiers.chain(dataset.tags().values().map(Mapping::column));
     match wanted.find(|wanted| !rows.columns().iter().any(|column| column == wanted)) {
         Some(column) => Check::failed(
             name,

@@ -24,6 +24,8 @@ pub mod join;
 
 pub mod partners;
 
+pub mod taxonomies;
+
 pub mod agreements;
 
 pub mod limits;

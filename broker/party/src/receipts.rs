@@ -7,13 +7,13 @@
 
 use std::fmt;
 
-use counterfoil_audit::entry::{Digest, Event, ReleaseIntent, Removed};
+use counterfoil_audit::entry::{Digest, Event, Label, ReleaseIntent, Removed};
 use counterfoil_audit::note::VerifierKey;
 use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::request::VerifiedRequest;
-use counterfoil_policy::text::FlowId;
+use counterfoil_policy::text::{FlowId, SegmentName};
 use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -137,6 +137,11 @@ fn first_difference(intent: &ReleaseIntent, known: &Known<'_>) -> Option<&'stati
         (
             "source.dataset",
             intent.source.dataset.as_str() == agreement.dataset().as_str(),
+        ),
+        (
+            "source.segment",
+            intent.source.segment.as_ref().map(Label::as_str)
+                == request.segment.as_ref().map(SegmentName::as_str),
         ),
         ("source.columns", columns_fit),
         ("transform.k", intent.transform.k >= agreement.k()),

@@ -336,6 +336,7 @@ pub(crate) fn intent_event(agreement: &Agreement, flow: u8) -> ReleaseIntent {
         source: ReleaseSource {
             org: grant.source.org,
             dataset: grant.source.dataset,
+            segment: None,
             columns: List::new(vec![]).unwrap(),
         },
         transform: Transform {

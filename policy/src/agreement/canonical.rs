@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::terms::{Caps, IdentifierRule, Segment};
+use super::terms::{Caps, IdentifierRule, Segment, SegmentTag};
 use super::{BUCKET_ROWS_DEFAULT, CANONICAL_BYTES_MAX, Terms};
 use crate::finding::Findings;
 use crate::moment::date_text;
@@ -33,11 +33,11 @@ pub(super) fn bytes(terms: &Terms) -> Result<Vec<u8>, Findings> {
     Ok(bytes)
 }
 
-/// The same keys as in TOML. Every number is a whole number below 2^53, which RFC 8785
+/// The same keys as in TOML, with the tags' definitions. Every number is a whole number below 2^53, which RFC 8785
 /// writes exactly.
 fn document(terms: &Terms) -> Value {
     let mut document = json!({
-        "version_of_format": 1,
+        "version_of_format": 2,
         "id": terms.id,
         "version": terms.version,
         "owner": terms.owner,
@@ -50,7 +50,9 @@ fn document(terms: &Terms) -> Value {
         "identifiers": terms.identifiers.iter().map(identifier).collect::<Vec<_>>(),
         "flows": terms.flows,
         "protocol": terms.protocol,
+        "taxonomy": terms.taxonomy,
         "tags": terms.tags.iter().map(tag).collect::<Vec<_>>(),
+        "segment_tags": terms.segment_tags.iter().map(segment_tag).collect::<Vec<_>>(),
         "segments": terms.segments.iter().map(segment).collect::<Vec<_>>(),
         "caps": caps(terms.caps),
         "minimum_match": terms.minimum_match,
@@ -94,26 +96,23 @@ fn identifier(rule: &IdentifierRule) -> Value {
 }
 
 fn tag(tag: &Tag) -> Value {
-    let spec = tag.to_spec();
-    let mut fields = serde_json::Map::new();
-    fields.insert("name".into(), json!(spec.name));
-    fields.insert("kind".into(), json!(spec.kind));
-    fields.insert("class".into(), json!(spec.class));
-    fields.insert("form".into(), json!(spec.form));
-    fields.insert("level".into(), json!(spec.level));
-    if spec.kind.is_closed() {
-        fields.insert("values".into(), json!(spec.values));
-        fields.insert("levels".into(), json!(spec.levels));
-    } else {
-        fields.insert("bands".into(), json!(spec.bands));
-    }
+    let mut fields = tag.definition_json();
+    fields.insert("form".into(), json!(tag.form()));
+    fields.insert("level".into(), json!(tag.level()));
     fields.into()
 }
 
-fn segment(segment: &Segment) -> Value {
+fn segment_tag(tag: &SegmentTag) -> Value {
     json!({
-        "name": segment.name,
-        "columns": segment.predicate.columns(),
-        "where": segment.predicate.text(),
+        "name": tag.name(),
+        "meaning": tag.meaning(),
+        "kind": tag.kind(),
+        "class": tag.class(),
+        "security_level": tag.security_level(),
+        "values": tag.values(),
     })
+}
+
+fn segment(segment: &Segment) -> Value {
+    json!({ "name": segment.name, "where": segment.predicate.text() })
 }

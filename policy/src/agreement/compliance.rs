@@ -6,8 +6,8 @@
 use serde::Serialize;
 use time::Date;
 
-use super::reader::{Field, Table};
 use super::terms::Region;
+use crate::document::reader::{Field, Table};
 use crate::moment::date_text;
 use crate::text::{Reference, closed_list};
 

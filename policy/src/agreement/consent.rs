@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::reader::Field;
+use crate::document::reader::Field;
 use crate::tag::Tag;
 use crate::text::{CategoryName, ContactText, MethodName, TagName};
 

@@ -4,8 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Agreement, LegalBasis, Purpose};
+use super::{Agreement, LegalBasis};
 use crate::tag::{Form, Tag};
+
+mod minimal;
+
+pub use minimal::{Fit, Minimisation, minimisation};
 
 /// More values than this single out people even in large deliveries.
 const FINE_GRAINED: usize = 20;
@@ -123,7 +127,7 @@ fn lint_terms(agreement: &Agreement, add: &mut impl FnMut(String, String)) {
     if agreement.retention().deletion_days > 365 {
         add("retention.deletion_days".into(), "delivered rows may be kept for more than a year; keep them as long as the purpose needs (PIPL Art. 19)".into());
     }
-    if agreement.purpose() == Purpose::CreditDecision {
+    if agreement.purpose().is_denied_by_default() {
         add(
             "purpose".into(),
             "credit decisions are denied by default: no request under this agreement will be granted; risk_assessment, if no decision about a person's credit rests on it".into(),

@@ -1,42 +1,44 @@
 //! From a document tree to checked terms. One reader for both forms of an agreement.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::compliance::{self, Compliance};
 use super::consent;
-use super::node::Node;
-use super::reader::{Field, Notes, Table};
-use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Retention, Segment};
-use super::{BUCKET_ROWS_DEFAULT, ROWS_PER_FLOW_MAX, Terms};
+use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Retention};
+use super::{BUCKET_ROWS_DEFAULT, ROWS_PER_FLOW_MAX, Terms, tags};
+use crate::document::node::Node;
+use crate::document::reader::{Field, Notes, Table, each, no_duplicates};
 use crate::finding::Findings;
 use crate::keys::PartyKeys;
-use crate::segment::{Columns, Predicate};
-use crate::tag::{DataClass, Tag, TagSpec};
-use crate::text::echo;
+use crate::taxonomy::Library;
 
-const TAGS_MAX: usize = 64;
-const SEGMENTS_MAX: usize = 64;
-/// Most columns that one segment may declare.
-const COLUMNS_MAX: usize = 32;
 const VERSION_MAX: u64 = u32::MAX as u64;
 /// Below 2^53, so that JSON readers with floats read it exactly.
 const IDENTIFIERS_PER_PERIOD_MAX: u64 = 1_000_000_000_000;
 /// Smaller buckets would be more than a flow can have, larger ones more than memory is meant for.
 const BUCKET_ROWS: std::ops::RangeInclusive<u64> = 1_024..=4_194_304;
 
-/// Reads all terms; the second part says on which line each field stands.
-pub(super) fn terms(root: &Node) -> Result<(Terms, BTreeMap<String, u32>), Findings> {
+/// Reads all terms; the second part says on which line each field stands. With a library
+/// tags are named and their definitions looked up in it; without one they stand in full.
+pub(super) fn terms(
+    root: &Node,
+    library: Option<&Library>,
+) -> Result<(Terms, BTreeMap<String, u32>), Findings> {
     let notes = Notes::default();
-    let terms = Field::root(root, &notes).table().and_then(document);
-    let findings = notes.findings.into_inner();
-    match terms {
-        Some(terms) if findings.is_empty() => Ok((terms, notes.lines.into_inner())),
-        _ => Err(Findings::new(findings)),
+    let terms = Field::root(root, &notes)
+        .table()
+        .and_then(|table| document(table, library));
+    let lines = notes.lines.take();
+    match (terms, notes.into_findings()) {
+        (Some(terms), None) => Ok((terms, lines)),
+        (_, findings) => Err(findings.unwrap_or_else(|| {
+            Findings::of_document("the agreement cannot be read", "the template's fields")
+        })),
     }
 }
 
-fn document(mut table: Table<'_>) -> Option<Terms> {
-    let format = table.integer("version_of_format", 1..=1);
+fn document(mut table: Table<'_>, library: Option<&Library>) -> Option<Terms> {
+    let format = table.integer("version_of_format", 2..=2);
     let id = table.parsed("id");
     let version = table.integer("version", 1..=VERSION_MAX);
     let (owner, recipient) = parties(&mut table);
@@ -49,10 +51,7 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
         .and_then(|field| identifiers(&field));
     let flows = table.required("flows").and_then(|field| flows(&field));
     let protocol = table.parsed("protocol");
-    let tags = table.required("tags").and_then(|field| tags(&field));
-    let segments = table
-        .optional("segments")
-        .map_or(Some(Vec::new()), |field| segments(&field));
+    let tagged = tags::read(&mut table, library);
     let caps = table.required("caps").and_then(|field| caps(&field));
     let (k, minimum_match) = groups(&mut table, caps);
     let retention = table
@@ -63,11 +62,14 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
         |field| compliance::read(&field),
     );
     let consent = match table.optional("consent") {
-        Some(field) => consent::read(&field, tags.as_deref()).map(Some),
+        Some(field) => {
+            consent::read(&field, tagged.as_ref().map(|tagged| tagged.tags.as_slice())).map(Some)
+        }
         None => Some(None),
     };
     table.finish();
     format?;
+    let tagged = tagged?;
     Some(Terms {
         id: id?,
         version: whole(version)?,
@@ -81,8 +83,10 @@ fn document(mut table: Table<'_>) -> Option<Terms> {
         identifiers: identifiers?,
         flows: flows?,
         protocol: protocol?,
-        tags: tags?,
-        segments: segments?,
+        taxonomy: tagged.taxonomy,
+        tags: tagged.tags,
+        segment_tags: tagged.segment_tags,
+        segments: tagged.segments,
         caps: caps?,
         minimum_match: whole(minimum_match)?,
         k: whole(k)?,
@@ -183,140 +187,6 @@ fn flows(field: &Field<'_>) -> Option<Vec<FlowKind>> {
     flows
 }
 
-fn tags(field: &Field<'_>) -> Option<Vec<Tag>> {
-    let fields = field.list(1..=TAGS_MAX)?;
-    let tags: Option<Vec<_>> = each(&fields, tag);
-    no_duplicates(&fields, tags.as_deref()?, |tag| tag.name().clone());
-    tags
-}
-
-fn tag(field: &Field<'_>) -> Option<Tag> {
-    let mut table = field.table()?;
-    let name = table.parsed("name");
-    let kind = table.parsed("kind");
-    let class = table.required("class").and_then(|field| class(&field));
-    let form = table.parsed("form");
-    let level_field = table.optional("level");
-    let [values_field, levels_field, bands_field] =
-        ["values", "levels", "bands"].map(|key| table.optional(key));
-    table.finish();
-    let level = match &level_field {
-        Some(field) => Some(field.integer(0..=8)?),
-        None => None,
-    };
-    let values = optional_list(values_field.as_ref(), |field| field.text().map(Into::into));
-    let levels = optional_list(levels_field.as_ref(), parents);
-    let bands = optional_list(bands_field.as_ref(), |field| {
-        each(&field.list(0..=1024)?, Field::point)
-    });
-    let spec = TagSpec {
-        name: name?,
-        kind: kind?,
-        class: class?,
-        form: form?,
-        level,
-        values: values?,
-        levels: levels?,
-        bands: bands?,
-    };
-    spec.check()
-        .map_err(|problems| {
-            for problem in problems {
-                let part = match problem.key {
-                    "level" => level_field.as_ref(),
-                    "values" => values_field.as_ref(),
-                    "levels" => levels_field.as_ref(),
-                    "bands" => bands_field.as_ref(),
-                    _ => None,
-                };
-                let element = problem
-                    .index
-                    .and_then(|index| part?.list(0..=1024)?.into_iter().nth(index));
-                let place = element.as_ref().or(part).unwrap_or(field);
-                place.note(
-                    format!("{}: {}", problem.key, problem.problem),
-                    problem.would_pass,
-                );
-            }
-        })
-        .ok()
-}
-
-fn class(field: &Field<'_>) -> Option<DataClass> {
-    if field.text()? == "C3" {
-        field.note(
-            "C3 (authentication data) never leaves its institution",
-            "C1 or C2; leave this tag out",
-        );
-        return None;
-    }
-    field.parsed()
-}
-
-fn parents(field: &Field<'_>) -> Option<BTreeMap<Box<str>, Box<str>>> {
-    let mut map = BTreeMap::new();
-    for (value, parent) in field.entries()? {
-        map.insert(value.into(), parent.text()?.into());
-    }
-    Some(map)
-}
-
-fn segments(field: &Field<'_>) -> Option<Vec<Segment>> {
-    let fields = field.list(0..=SEGMENTS_MAX)?;
-    let segments: Option<Vec<_>> = each(&fields, segment);
-    no_duplicates(&fields, segments.as_deref()?, |segment| {
-        segment.name.clone()
-    });
-    segments
-}
-
-fn segment(field: &Field<'_>) -> Option<Segment> {
-    let mut table = field.table()?;
-    let name = table.parsed("name");
-    let text = table.required("where");
-    let columns_field = table.required("columns");
-    table.finish();
-    let columns = columns(columns_field.as_ref()?)?;
-    let text_field = text?;
-    let predicate = match Predicate::parse(text_field.text()?, &columns) {
-        Ok(predicate) => predicate,
-        Err(error) => {
-            text_field.note(
-                format!("at character {}: {}", error.position, error.problem),
-                error.would_pass,
-            );
-            return None;
-        }
-    };
-    if let Some(unused) = columns
-        .keys()
-        .find(|column| !predicate.columns().contains_key(*column))
-    {
-        let problem = format!("column `{}` is declared and not used", echo(unused));
-        columns_field?.note(problem, "exactly the columns that `where` names");
-    }
-    Some(Segment {
-        name: name?,
-        predicate,
-    })
-}
-
-fn columns(field: &Field<'_>) -> Option<Columns> {
-    let entries = field.entries()?;
-    if entries.is_empty() || entries.len() > COLUMNS_MAX {
-        field.note(
-            format!("{} columns are declared", entries.len()),
-            format!("1 to {COLUMNS_MAX}"),
-        );
-        return None;
-    }
-    let mut columns = Columns::new();
-    for (name, column_type) in entries {
-        columns.insert(name.into(), column_type.parsed()?);
-    }
-    Some(columns)
-}
-
 fn caps(field: &Field<'_>) -> Option<Caps> {
     let mut table = field.table()?;
     let rows = table.integer("rows_per_flow", 1..=u64::from(ROWS_PER_FLOW_MAX));
@@ -381,35 +251,4 @@ fn retention(field: &Field<'_>) -> Option<Retention> {
         audit_years: whole(audit_years)?,
         deletion_days: whole(deletion_days)?,
     })
-}
-
-/// Reads every element, so that every fault is noted, then gives all or none.
-fn each<'a, T>(fields: &[Field<'a>], read: impl Fn(&Field<'a>) -> Option<T>) -> Option<Vec<T>> {
-    let read: Vec<Option<T>> = fields.iter().map(read).collect();
-    read.into_iter().collect()
-}
-
-fn optional_list<'a, T>(
-    field: Option<&Field<'a>>,
-    read: impl Fn(&Field<'a>) -> Option<T>,
-) -> Option<Vec<T>> {
-    match field {
-        Some(field) => each(&field.list(0..=1024)?, read),
-        None => Some(Vec::new()),
-    }
-}
-
-fn no_duplicates<T, K: Ord + std::fmt::Display>(
-    fields: &[Field<'_>],
-    items: &[T],
-    key: impl Fn(&T) -> K,
-) {
-    let mut seen = BTreeSet::new();
-    for (field, item) in fields.iter().zip(items) {
-        let key = key(item);
-        let problem = format!("`{key}` occurs twice");
-        if !seen.insert(key) {
-            field.note(problem, "each once");
-        }
-    }
 }

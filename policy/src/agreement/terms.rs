@@ -1,24 +1,9 @@
 //! The parts of an agreement.
 
 use crate::segment::Predicate;
-use crate::text::{Malformed, SegmentName, closed_list, serde_as_text};
-
-closed_list!(
-    /// What the recipient may use a delivery for. A closed list: a purpose that is not on it
-    /// is refused. [`CreditDecision`](Self::CreditDecision) is on it so that it can be named,
-    /// explained and denied; no request for it is granted by default.
-    Purpose, "a purpose",
-    "one of marketing_suitability, product_recommendation, risk_assessment, fraud_prevention, customer_service, joint_statistics, credit_decision",
-    {
-        MarketingSuitability = "marketing_suitability": "Deciding which offers suit a person, with a way to object (PIPL Art. 24).",
-        ProductRecommendation = "product_recommendation": "Recommending a product to a person who asked for advice.",
-        RiskAssessment = "risk_assessment": "Judging the recipient's own exposure, without a decision about credit.",
-        FraudPrevention = "fraud_prevention": "Finding identity fraud and double claims.",
-        CustomerService = "customer_service": "Serving common customers under contracts they already hold.",
-        JointStatistics = "joint_statistics": "Describing the common customers as a group.",
-        CreditDecision = "credit_decision": "Granting, pricing or refusing credit to a person; denied by default.",
-    }
-);
+use crate::tag::{DataClass, Tag, TagKind};
+use crate::taxonomy::SecurityLevel;
+use crate::text::{Malformed, SegmentName, TagName, closed_list, serde_as_text};
 
 closed_list!(
     /// On which ground the personal information is handled (PIPL Art. 13; GDPR Art. 6).
@@ -134,7 +119,74 @@ impl IdentifierRule {
     }
 }
 
-/// A named predicate over the owner's columns.
+/// A tag that segments use and that is not delivered.
+///
+/// It has no form: of each customer it tells no more than what the segments ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentTag {
+    pub(super) name: TagName,
+    pub(super) meaning: Box<str>,
+    pub(super) kind: TagKind,
+    pub(super) class: DataClass,
+    pub(super) security_level: SecurityLevel,
+    pub(super) values: Vec<Box<str>>,
+}
+
+impl SegmentTag {
+    pub(super) fn of(tag: &Tag) -> Self {
+        Self {
+            name: tag.name().clone(),
+            meaning: tag.meaning().into(),
+            kind: tag.kind(),
+            class: tag.class(),
+            security_level: tag.security_level(),
+            values: tag.values().to_vec(),
+        }
+    }
+
+    /// Whether this is what `exact` defines.
+    pub(crate) fn is_of(&self, exact: &Tag) -> bool {
+        *self == Self::of(exact)
+    }
+
+    /// The tag's name.
+    #[must_use]
+    pub fn name(&self) -> &TagName {
+        &self.name
+    }
+
+    /// What the tag says of a customer, in a sentence.
+    #[must_use]
+    pub fn meaning(&self) -> &str {
+        &self.meaning
+    }
+
+    /// The sort of value.
+    #[must_use]
+    pub fn kind(&self) -> TagKind {
+        self.kind
+    }
+
+    /// The sensitivity class.
+    #[must_use]
+    pub fn class(&self) -> DataClass {
+        self.class
+    }
+
+    /// The security level after JR/T 0197-2020.
+    #[must_use]
+    pub fn security_level(&self) -> SecurityLevel {
+        self.security_level
+    }
+
+    /// The closed list's values in their order; empty for other kinds.
+    #[must_use]
+    pub fn values(&self) -> &[Box<str>] {
+        &self.values
+    }
+}
+
+/// A named predicate over tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub(super) name: SegmentName,

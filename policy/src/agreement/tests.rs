@@ -67,7 +67,7 @@ fn the_canonical_form_is_pinned() {
     // Whoever changes this digest breaks every signature made so far: raise version_of_format.
     assert_eq!(
         sample().digest().to_string(),
-        "f34de7f0b15fbe2f6cfb77b500b1f5801a6db5fab759063a522a4a0740873f11"
+        "3da29cfb44d5a335b9bf962b9c3a2e6712c161c1dbc7d4fd27ce3b1a1a9c2c79"
     );
     let bytes = sample().canonical_bytes().to_vec();
     assert!(
@@ -102,22 +102,14 @@ fn every_term_is_signed() {
         ("\"phone\", rules = 1", "\"phone\", rules = 2"),
         ("\"CN\"", "\"DE\""),
         ("    { type = \"email\", rules = 1 },\n", ""),
-        ("kind = \"ordinal\"", "kind = \"categorical\""),
-        ("class = \"C2\"", "class = \"C1\""),
         ("form = \"banded\"", "form = \"exact\""),
+        (
+            "form = \"banded\"",
+            "form = \"banded\"\nbands = [[35, 45, 55], [45]]",
+        ),
         ("level = 1", "level = 2"),
-        (
-            "[\"own\", \"rent\", \"for free\"]",
-            "[\"rent\", \"own\", \"for free\"]",
-        ),
-        ("rent = \"not own\"", "rent = \"rented\""),
-        ("[[25, 35,", "[[26, 35,"),
         ("name = \"established\"", "name = \"loyal\""),
-        ("years_held >= 2", "years_held >= 3"),
-        (
-            "status = \"text\" }\nwhere = \"years_held >= 2 and status in ('active', 'dormant')\"",
-            "status = \"number\" }\nwhere = \"years_held >= 2 and status in (1, 2)\"",
-        ),
+        ("years_as_customer >= 2", "years_as_customer >= 3"),
         ("rows_per_flow = 100000 ", "rows_per_flow = 100001 "),
         ("flows_per_period = 12", "flows_per_period = 13"),
         ("period_days = 30", "period_days = 31"),
@@ -187,8 +179,14 @@ fn every_term_is_signed() {
 
 #[test]
 fn spellings_of_one_number_have_one_digest() {
-    let quoted = changed("[[1000, 2500,", "[[\"1000.00\", 2_500.0,").unwrap();
-    assert_eq!(quoted.digest(), sample().digest());
+    let bands = |first: &str| {
+        let form = format!("credit_amount\"\nform = \"banded\"\nbands = [[{first}, 5000]]");
+        changed("credit_amount\"\nform = \"banded\"", &form).unwrap()
+    };
+    assert_eq!(
+        bands("\"1000.00\", 2_500.0").digest(),
+        bands("1000, 2500").digest()
+    );
 }
 
 #[test]
@@ -230,10 +228,10 @@ fn other_spellings_of_the_canonical_form_must_fail() {
 fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
     let cases = [
         (
-            "version_of_format = 1",
             "version_of_format = 2",
+            "version_of_format = 1",
             "version_of_format",
-            "1 to 1",
+            "2 to 2",
         ),
         ("id = \"north", "id = \"North", "id", "a-z"),
         ("\nversion = 1", "\nversion = 0", "version", "from 1"),
@@ -291,23 +289,59 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
             "only phone",
         ),
         (
-            "class = \"C2\"",
-            "class = \"C3\"",
-            "tags[0].class",
-            "C1 or C2",
+            "name = \"cn-finance\"",
+            "name = \"cn-funance\"",
+            "taxonomy",
+            "cn-finance version 1",
         ),
         (
-            "kind = \"ordinal\"",
-            "kind = \"rank\"",
-            "tags[0].kind",
-            "ordinal",
+            "name = \"cn-finance\"\nversion = 1",
+            "name = \"cn-finance\"\nversion = 2",
+            "taxonomy",
+            "the highest here is 1",
+        ),
+        (
+            "name = \"cn-finance\"",
+            "name = \"cn-finance\"\ndigest = \"0000000000000000000000000000000000000000000000000000000000000000\"",
+            "taxonomy.digest",
+            "",
+        ),
+        (
+            "name = \"housing\"",
+            "name = \"house\"",
+            "tags[3].name",
+            "housing",
+        ),
+        (
+            "name = \"housing\"",
+            "name = \"password\"",
+            "tags[3]",
+            "no agreement can allow it",
+        ),
+        (
+            "name = \"housing\"",
+            "name = \"housing\"\nclass = \"C1\"",
+            "tags[3].class",
+            "one of name, form, level, levels, bands",
         ),
         ("level = 1", "level = 3", "tags[0].level", "1 to 2"),
         (
-            "aggressive = \"high\"",
-            "aggresive = \"high\"",
+            "level = 1",
+            "levels = [{ conservative = \"a\", cautious = \"b\", balanced = \"c\", growth = \"d\", aggressive = \"d\" }] #",
+            "tags[0].levels[0]",
+            "split none",
+        ),
+        (
+            "level = 1",
+            "levels = [{ conservative = \"a\" }] #",
             "tags[0].levels[0]",
             "parent",
+        ),
+        (
+            "age_band\"\nform = \"banded\"",
+            "age_band\"\nform = \"banded\"\nbands = [[30]]",
+            "tags[1].bands[0]",
+            "split none",
         ),
         (
             "name = \"housing\"",
@@ -315,19 +349,59 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
             "tags[3]",
             "each once",
         ),
-        ("[25, 35, 45", "[35, 25, 45", "tags[1].bands[0]", "greater"),
-        ("[35, 45, 55]", "[36, 45, 55]", "tags[1].bands[1]", "finer"),
         (
-            "years_held >= 2",
-            "years_held >= '2'",
+            "age_band\"\nform = \"banded\"",
+            "age_band\"\nform = \"banded\"\nbands = [[45, 35]]",
+            "tags[1].bands[0]",
+            "greater",
+        ),
+        (
+            "years_as_customer >= 2",
+            "years_as_customer >= '2'",
             "segments[0].where",
             "without quotes",
         ),
         (
-            "status = \"text\"",
-            "status = \"text\", age = \"number\"",
-            "segments[0].columns",
-            "exactly",
+            "'dormant'",
+            "'sleeping'",
+            "segments[0].where",
+            "'active', 'dormant', 'closed'",
+        ),
+        (
+            "customer_status in ('active', 'dormant')",
+            "customer_status > 'active'",
+            "segments[0].where",
+            "use =, != or in",
+        ),
+        (
+            "years_as_customer >= 2 and",
+            "tenure >= 2 and",
+            "segments[0].where",
+            "use one of",
+        ),
+        (
+            "customer_status in",
+            "wealth_tier = 'mass' or customer_status in",
+            "segments[0].where",
+            "list `wealth_tier` under `segment_tags`",
+        ),
+        (
+            ", \"customer_status\"]",
+            ", \"customer_status\", \"wealth_tier\"]",
+            "segment_tags[2]",
+            "exactly the tags",
+        ),
+        (
+            ", \"customer_status\"]",
+            ", \"customer_status\", \"biometric\"]",
+            "segment_tags[2]",
+            "no agreement can allow it",
+        ),
+        (
+            ", \"customer_status\"]",
+            ", \"customer_status\", \"housing\"]",
+            "segment_tags[2]",
+            "not delivered",
         ),
         (
             "rows_per_flow = 100000 ",
@@ -365,7 +439,7 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
             "caps.flows_per_period",
             "whole number",
         ),
-        ("dataset = ", "data_set = ", "dataset", "template"),
+        ("dataset = ", "data_set = ", "dataset", "give `dataset`"),
     ];
     for (from, to, path, would_pass) in cases {
         let findings = changed(from, to).expect_err(to);
@@ -378,16 +452,20 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
 
 #[test]
 fn lines_are_those_of_the_text() {
-    let findings = changed("class = \"C2\"", "class = \"C3\"").unwrap_err();
-    assert_eq!(
-        findings.iter().next().unwrap().line,
-        Some(line_of("class = \"C2\""))
-    );
-    let findings = changed("[35, 45, 55]", "[36, 45, 55]").unwrap_err();
-    assert_eq!(
-        findings.iter().next().unwrap().line,
-        Some(line_of("[35, 45, 55]"))
-    );
+    for (needle, from, to) in [
+        ("name = \"housing\"", "\"housing\"", "\"house\""),
+        ("where = ", "'dormant'", "'sleeping'"),
+        ("level = 1 ", "level = 1 ", "level = 9 "),
+        (
+            "segment_tags = ",
+            "[\"years_as",
+            "[\"password\", \"years_as",
+        ),
+    ] {
+        let findings = changed(from, to).unwrap_err();
+        let lines: Vec<_> = findings.iter().map(|finding| finding.line).collect();
+        assert_eq!(lines.first(), Some(&Some(line_of(needle))), "{findings}");
+    }
     let findings = changed("[retention]", "[retention]\nkeep = 1").unwrap_err();
     assert_eq!(
         findings.iter().next().unwrap().line,
@@ -400,11 +478,11 @@ fn several_faults_are_reported_at_once() {
     let text = sample_text()
         .replace("k = 10 ", "k = 1 ")
         .replace("\"dh\"", "\"ecdh\"")
-        .replace("class = \"C2\"", "class = \"C3\"")
+        .replace("form = \"banded\"", "form = \"level\"")
         .replace("deletion_days", "deletion_dayz");
     let findings = Agreement::parse(&text).unwrap_err();
-    // k, protocol, three classes, an unknown and a missing key.
-    assert_eq!(findings.iter().count(), 7, "{findings}");
+    // k, protocol, two forms, an unknown and a missing key.
+    assert_eq!(findings.iter().count(), 6, "{findings}");
     assert!(findings.iter().is_sorted_by_key(|finding| finding.line));
 }
 
@@ -435,12 +513,125 @@ fn same_keys_on_both_sides_must_fail() {
 #[test]
 fn an_agreement_too_large_for_the_log_must_fail() {
     let values: Vec<_> = (0..1000).map(|i| format!("\"{i:0>60}\"")).collect();
-    let list = format!("values = [{}]", values.join(","));
-    let findings = changed(
-        "values = [\"own\", \"rent\", \"for free\"]\nlevels = [{ own = \"own\", rent = \"not own\", \"for free\" = \"not own\" }]",
-        &list,
+    let own = format!(
+        "version_of_format = 1\nname = \"wide\"\nversion = 1\n[[tags]]\nname = \"wide\"\nmeaning = \"Wide.\"\n\
+         subject = \"person\"\nkind = \"categorical\"\nclass = \"C1\"\nsecurity_level = 1\nvalues = [{}]\n",
+        values.join(",")
     );
-    assert!(findings.unwrap_err().to_string().contains("32768"));
+    let library = Library::load(&[("wide.toml", &own)]).unwrap();
+    let text = sample_text();
+    let (head, _) = text.split_once("[taxonomy]").unwrap();
+    let (_, tail) = text.split_once("[caps]").unwrap();
+    let (tail, _) = tail.split_once("[consent]").unwrap();
+    let head = head.replace("segment_tags = ", "# ");
+    let text = format!(
+        "{head}[taxonomy]\nname = \"wide\"\nversion = 1\n[[tags]]\nname = \"wide\"\nform = \"exact\"\n[caps]{tail}"
+    );
+    let findings = Agreement::parse_with(&text, &library).unwrap_err();
+    assert!(findings.to_string().contains("32768"), "{findings}");
+}
+
+#[test]
+fn what_is_signed_explains_itself() {
+    let canonical = String::from_utf8(sample().canonical_bytes().to_vec()).unwrap();
+    for part in [
+        "\"aggressive\":\"high\"",
+        "The customer's age in whole years.",
+        "\"security_level\":3",
+        "\"tolerance\":\"0\"",
+        "\"values\":[\"active\",\"dormant\",\"closed\"]",
+        &Library::built_in()
+            .iter()
+            .next()
+            .unwrap()
+            .reference()
+            .digest
+            .to_string(),
+    ] {
+        assert!(canonical.contains(part), "{part}");
+    }
+    let read = Agreement::from_canonical(canonical.as_bytes()).unwrap();
+    assert_eq!(read.check_taxonomy(&Library::built_in()), Ok(true));
+}
+
+#[test]
+fn definitions_that_the_taxonomy_does_not_give_are_found() {
+    let canonical = String::from_utf8(sample().canonical_bytes().to_vec()).unwrap();
+    let checked = |from: &str, to: &str| {
+        assert!(canonical.contains(from), "{from}");
+        let altered = canonical.replacen(from, to, 1);
+        let read = Agreement::from_canonical(altered.as_bytes()).expect(to);
+        read.check_taxonomy(&Library::built_in())
+    };
+    for (from, to) in [
+        ("\"growth\":\"high\"", "\"growth\":\"medium\""),
+        ("\"class\":\"C2\"", "\"class\":\"C1\""),
+        ("\"security_level\":3", "\"security_level\":1"),
+        (
+            "\"age_band\",\"security_level\":2,\"tolerance\":\"0\"",
+            "\"age_band\",\"security_level\":2,\"tolerance\":\"1\"",
+        ),
+        ("The customer's age", "The customer's weight"),
+        (
+            "[\"active\",\"dormant\",\"closed\"]",
+            "[\"active\",\"dormant\"]",
+        ),
+        ("[[\"1000\",\"2500\"", "[[\"1500\",\"2500\""),
+    ] {
+        assert!(checked(from, to).is_err(), "{to}");
+    }
+    let digest = sample().taxonomy().digest.to_string();
+    let other: String = digest.chars().rev().collect();
+    assert!(checked(&digest, &other).is_err());
+    // Of a version that is not here nothing can be said.
+    let taxonomy = format!("{digest}\",\"name\":\"cn-finance\",\"version\":1");
+    let later = taxonomy.replace("\"version\":1", "\"version\":2");
+    assert_eq!(checked(&taxonomy, &later), Ok(false));
+}
+
+#[test]
+fn a_class_that_never_leaves_must_fail_in_full_form_too() {
+    let canonical = String::from_utf8(sample().canonical_bytes().to_vec()).unwrap();
+    for (from, to) in [
+        ("\"class\":\"C2\"", "\"class\":\"C3\""),
+        ("\"class\":\"C2\",", ""),
+    ] {
+        let altered = canonical.replacen(from, to, 1);
+        assert_ne!(altered, canonical);
+        assert!(
+            Agreement::from_canonical(altered.as_bytes()).is_err(),
+            "{to}"
+        );
+    }
+}
+
+#[test]
+fn each_tag_is_compared_with_what_its_purpose_needs() {
+    let library = Library::built_in();
+    let fits = |agreement: &Agreement| {
+        let taxonomy = library.find(&agreement.taxonomy().name, 1).unwrap();
+        let told = minimisation(agreement, taxonomy);
+        assert!(
+            told.iter()
+                .all(|told| told.line.is_some() && !told.advice.is_empty())
+        );
+        told.iter().map(|told| told.fit).collect::<Vec<_>>()
+    };
+    assert_eq!(fits(&sample()), [Fit::Adequate; 4]);
+    let exact = changed("form = \"banded\"", "form = \"exact\"").unwrap();
+    assert_eq!(fits(&exact)[1], Fit::Finer);
+    let fraud = changed("\"marketing_suitability\"\n", "\"fraud_prevention\"\n").unwrap();
+    assert_eq!(
+        fits(&fraud),
+        [
+            Fit::NotNeeded,
+            Fit::Adequate,
+            Fit::NotNeeded,
+            Fit::NotNeeded
+        ]
+    );
+    let credit = changed("\"marketing_suitability\"\n", "\"credit_decision\"\n").unwrap();
+    assert_eq!(fits(&credit), [Fit::Unknown; 4]);
 }
 
 #[test]
@@ -479,7 +670,7 @@ fn advice_has_lines_and_reasons() {
             "{to}: {advice:?}"
         );
     }
-    let exact = changed("form = \"banded\"                 #", "form = \"exact\" #").unwrap();
+    let exact = changed("form = \"banded\"", "form = \"exact\"").unwrap();
     let paths: Vec<_> = lint(&exact).into_iter().map(|advice| advice.path).collect();
     assert_eq!(paths, ["tags", "tags[1].form"]);
 }
@@ -507,21 +698,35 @@ proptest! {
         k in 2u32..=50,
         rows in 50u32..=10_000_000,
         deletion in 1u32..=3660,
-        edges in prop::collection::btree_set(-100_000i64..100_000, 3..20),
-        fraction in 1u32..1000,
+        tags in prop::sample::subsequence(vec!["wealth_tier", "assets", "region", "holdings", "life_event", "credit_score", "customer_since"], 1..7),
+        exact: bool,
+        edges in prop::sample::subsequence(vec![25, 35, 45, 55, 65], 1..5),
     ) {
-        let fine: Vec<_> = edges.iter().map(|edge| format!("{edge}.{fraction:03}")).collect();
+        let form = |tag: &str| match tag {
+            _ if exact => "exact",
+            "assets" | "credit_score" | "customer_since" => "banded",
+            _ => "level",
+        };
+        let more: String = tags
+            .iter()
+            .map(|tag| format!("[[tags]]\nname = \"{tag}\"\nform = \"{}\"\n", form(tag)))
+            .collect();
+        let categories: String = tags.iter().map(|tag| format!(", {tag} = \"profile\"")).collect();
         let text = sample_text()
-            .replace("\nversion = 1", &format!("\nversion = {version}"))
+            .replace("\nversion = 1  ", &format!("\nversion = {version}  "))
             .replace("\nk = 10", &format!("\nk = {k}"))
             .replace("rows_per_flow = 100000 ", &format!("rows_per_flow = {rows} "))
             .replace("identifiers_per_period = 500000", "identifiers_per_period = 10000000")
             .replace("deletion_days = 90", &format!("deletion_days = {deletion}"))
-            .replace("[[1000, 2500, 5000, 10000], [2500, 5000], [5000]]", &format!("[[{}], [{}]]", fine.join(","), fine[1]));
+            .replacen("form = \"banded\"", &format!("form = \"banded\"\nbands = [{edges:?}]"), 1)
+            .replace("[caps]", &format!("{more}[caps]"))
+            .replace("housing = \"profile\"", &format!("housing = \"profile\"{categories}"));
         let agreement = Agreement::parse(&text).unwrap();
         let read = Agreement::from_canonical(agreement.canonical_bytes()).unwrap();
         prop_assert_eq!(read.canonical_bytes(), agreement.canonical_bytes());
         prop_assert_eq!(read.version(), version);
+        prop_assert_eq!(read.tags(), agreement.tags());
+        prop_assert_eq!(read.check_taxonomy(&Library::built_in()), Ok(true));
     }
 
     #[test]

@@ -257,8 +257,8 @@ proptest! {
 fn steps_taken_together_keep_the_promise_too() {
     // 5 * 20 * 1000 exact amounts: far more small groups than choose one by one.
     let text = crate::agreement::tests::sample_text().replace(
-        "form = \"banded\"\nbands = [[1000,",
-        "form = \"exact\"\nbands = [[1000,",
+        "credit_amount\"\nform = \"banded\"",
+        "credit_amount\"\nform = \"exact\"",
     );
     let tags = crate::agreement::Agreement::parse(&text)
         .unwrap()

@@ -1,6 +1,7 @@
 //! Text to tokens, each with its position in characters from 1.
 
-use super::{Literal, Operator, PredicateError};
+use super::{Operator, PredicateError};
+use crate::decimal::Decimal;
 use crate::moment::parse_date;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +14,11 @@ pub(super) enum Token {
     Close,
     Comma,
     Operator(Operator),
-    Column(Box<str>),
-    Literal(Literal),
+    Tag(Box<str>),
+    /// Text in quotes.
+    Text(Box<str>),
+    Number(Box<str>),
+    Date(Box<str>),
 }
 
 pub(super) struct Positioned {
@@ -53,16 +57,15 @@ impl Lexer<'_> {
             '(' => self.single(Token::Open),
             ')' => self.single(Token::Close),
             ',' => self.single(Token::Comma),
-            '\'' => Token::Literal(Literal::Text(self.quoted(first)?)),
-            '"' => Token::Column(self.quoted(first)?),
+            '\'' => Token::Text(self.quoted(first)?),
             '=' | '!' | '<' | '>' => Token::Operator(self.operator()?),
-            c if c.is_ascii_digit() || c == '-' => Token::Literal(self.number_or_date()?),
+            c if c.is_ascii_digit() || c == '-' => self.number_or_date()?,
             c if c.is_alphabetic() => self.word(),
             c => {
                 return Err(PredicateError::new(
                     self.at + 1,
                     format!("`{}` has no meaning here", c.escape_debug()),
-                    "write a column, a comparison, `and`, `or`, `not`, `in` or a parenthesis",
+                    "write a tag, a comparison, `and`, `or`, `not`, `in` or a parenthesis",
                 ));
             }
         };
@@ -127,19 +130,20 @@ impl Lexer<'_> {
         }
     }
 
-    fn number_or_date(&mut self) -> Result<Literal, PredicateError> {
+    fn number_or_date(&mut self) -> Result<Token, PredicateError> {
         let start = self.at + 1;
         let text = self.take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '.'));
-        if let Some(date) = parse_date(&text) {
-            return Ok(Literal::Date(date));
+        if parse_date(&text).is_some() {
+            return Ok(Token::Date(text.into()));
         }
-        text.parse().map(Literal::Number).map_err(|_| {
-            PredicateError::new(
-                start,
-                format!("`{text}` is neither a decimal nor a date"),
-                "write a number like 12.50, a date like 2026-11-23, or text in single quotes",
-            )
-        })
+        if text.parse::<Decimal>().is_ok() {
+            return Ok(Token::Number(text.into()));
+        }
+        Err(PredicateError::new(
+            start,
+            format!("`{text}` is neither a decimal nor a date"),
+            "write a number like 12.50, a date like 2026-11-23, or a value in single quotes",
+        ))
     }
 
     fn word(&mut self) -> Token {
@@ -149,7 +153,7 @@ impl Lexer<'_> {
             "or" => Token::Or,
             "not" => Token::Not,
             "in" => Token::In,
-            _ => Token::Column(word.into()),
+            _ => Token::Tag(word.into()),
         }
     }
 }

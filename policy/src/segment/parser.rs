@@ -1,21 +1,24 @@
 //! Tokens to a checked expression: recursive descent, bounded depth, types checked on the way.
 
 use super::lexer::{Positioned, Token};
-use super::{ColumnType, Columns, Expr, Literal, Operator, PREDICATE_DEPTH_MAX, PredicateError};
+use super::{Domain, Domains, Expr, Literal, Operator, PREDICATE_DEPTH_MAX, PredicateError};
 use crate::text::echo;
+
+/// Values of a closed list that a message lists, at most.
+const SHOWN_VALUES: usize = 12;
 
 /// Parses all tokens; `end` is the position just past the text.
 pub(super) fn parse(
     tokens: &[Positioned],
     end: usize,
-    declared: &Columns,
-) -> Result<(Expr, Columns), PredicateError> {
+    known: &Domains,
+) -> Result<(Expr, Domains), PredicateError> {
     let mut parser = Parser {
         tokens,
         at: 0,
         end,
-        declared,
-        used: Columns::new(),
+        known,
+        used: Domains::new(),
     };
     let root = parser.any(0)?;
     if parser.at < tokens.len() {
@@ -31,8 +34,8 @@ struct Parser<'a> {
     tokens: &'a [Positioned],
     at: usize,
     end: usize,
-    declared: &'a Columns,
-    used: Columns,
+    known: &'a Domains,
+    used: Domains,
 }
 
 impl<'a> Parser<'a> {
@@ -74,19 +77,19 @@ impl<'a> Parser<'a> {
 
     fn comparison(&mut self) -> Result<Expr, PredicateError> {
         let position = self.position();
-        let Some(Token::Column(column)) = self.next() else {
+        let Some(Token::Tag(tag)) = self.next() else {
             return Err(PredicateError::new(
                 position,
-                "a column is expected",
-                "write `column = literal`; text stands in single quotes, columns in none or double quotes",
+                "a tag is expected",
+                "write `tag = literal`; values of closed lists stand in single quotes",
             ));
         };
-        let column_type = self.declared_type(column, position)?;
+        let domain = self.domain(tag, position)?;
         let negated = self.take_if(&Token::Not);
         if self.take_if(&Token::In) {
-            let literals = self.literals(column, column_type)?;
+            let literals = self.literals(tag, domain)?;
             let within = Expr::In {
-                column: column.clone(),
+                tag: tag.clone(),
                 literals,
             };
             return Ok(if negated {
@@ -98,31 +101,26 @@ impl<'a> Parser<'a> {
         let position = self.position();
         match self.next() {
             Some(&Token::Operator(operator)) if !negated => {
-                check_operator(operator, column_type, position)?;
-                let literal = self.literal(column, column_type)?;
+                check_operator(operator, tag, domain, position)?;
                 Ok(Expr::Compare {
-                    column: column.clone(),
+                    tag: tag.clone(),
                     operator,
-                    literal,
+                    literal: self.literal(tag, domain)?,
                 })
             }
             _ => Err(PredicateError::new(
                 position,
-                format!("a comparison is expected after `{}`", echo(column)),
+                format!("a comparison is expected after `{}`", echo(tag)),
                 "write one of = != < <= > >= or `in (..)`",
             )),
         }
     }
 
-    fn literals(
-        &mut self,
-        column: &str,
-        column_type: ColumnType,
-    ) -> Result<Vec<Literal>, PredicateError> {
+    fn literals(&mut self, tag: &str, domain: &Domain) -> Result<Vec<Literal>, PredicateError> {
         self.expect(&Token::Open, "`in` needs a list", "write `in ('a', 'b')`")?;
-        let mut literals = vec![self.literal(column, column_type)?];
+        let mut literals = vec![self.literal(tag, domain)?];
         while self.take_if(&Token::Comma) {
-            literals.push(self.literal(column, column_type)?);
+            literals.push(self.literal(tag, domain)?);
         }
         self.expect(
             &Token::Close,
@@ -132,48 +130,50 @@ impl<'a> Parser<'a> {
         Ok(literals)
     }
 
-    fn literal(&mut self, column: &str, expected: ColumnType) -> Result<Literal, PredicateError> {
+    fn literal(&mut self, tag: &str, domain: &Domain) -> Result<Literal, PredicateError> {
         let position = self.position();
-        match self.next() {
-            Some(Token::Literal(literal)) if literal.column_type() == expected => {
-                Ok(literal.clone())
-            }
-            Some(Token::Literal(literal)) => Err(PredicateError::new(
-                position,
-                format!(
-                    "a {} is compared with column `{}`, which is a {expected}",
-                    literal.column_type(),
-                    echo(column)
-                ),
-                literal_form(expected),
-            )),
-            _ => Err(PredicateError::new(
-                position,
-                "a literal is expected",
-                literal_form(expected),
-            )),
+        let refused = |problem| PredicateError::new(position, problem, literal_form(domain));
+        let (sort, text) = match self.next() {
+            Some(Token::Text(text)) => ("text", text),
+            Some(Token::Number(text)) => ("a number", text),
+            Some(Token::Date(text)) => ("a date", text),
+            _ => return Err(refused("a literal is expected".to_owned())),
+        };
+        let wanted = match domain {
+            Domain::Ordered(_) | Domain::Unordered(_) => "text",
+            Domain::Number => "a number",
+            Domain::Date => "a date",
+        };
+        if sort != wanted {
+            return Err(refused(format!(
+                "{sort} is compared with tag `{}`",
+                echo(tag)
+            )));
         }
+        domain.read(text).ok_or_else(|| {
+            refused(format!(
+                "`{}` is no value of tag `{}`",
+                echo(text),
+                echo(tag)
+            ))
+        })
     }
 
-    /// The column's type; the column is then counted as used.
-    fn declared_type(
-        &mut self,
-        column: &str,
-        position: usize,
-    ) -> Result<ColumnType, PredicateError> {
-        let Some(&column_type) = self.declared.get(column) else {
-            let known: Vec<_> = self.declared.keys().map(|name| echo(name)).collect();
-            return Err(PredicateError::new(
-                position,
-                format!("column `{}` is not declared", echo(column)),
-                format!(
-                    "declare it under `columns`, or use one of: {}",
-                    known.join(", ")
-                ),
-            ));
+    /// The tag's domain; the tag is then counted as used.
+    fn domain(&mut self, tag: &str, position: usize) -> Result<&'a Domain, PredicateError> {
+        let Some(domain) = self.known.get(tag) else {
+            let known: Vec<_> = self.known.keys().map(|name| echo(name)).collect();
+            return Err(PredicateError {
+                unknown_tag: Some(tag.into()),
+                ..PredicateError::new(
+                    position,
+                    format!("`{}` is no tag of this agreement", echo(tag)),
+                    format!("use one of: {}", known.join(", ")),
+                )
+            });
         };
-        self.used.insert(column.into(), column_type);
-        Ok(column_type)
+        self.used.insert(tag.into(), domain.clone());
+        Ok(domain)
     }
 
     fn position(&self) -> usize {
@@ -227,26 +227,36 @@ fn single_or(mut parts: Vec<Expr>, join: fn(Vec<Expr>) -> Expr) -> Expr {
     }
 }
 
-/// Text has no order here: it would depend on a collation that two institutions may not share.
 fn check_operator(
     operator: Operator,
-    column_type: ColumnType,
+    tag: &str,
+    domain: &Domain,
     position: usize,
 ) -> Result<(), PredicateError> {
-    if column_type == ColumnType::Text && operator.is_order() {
+    if operator.is_order() && !domain.is_ordered() {
         return Err(PredicateError::new(
             position,
-            "text has no order",
-            "use = or !=, or declare the column as number or date",
+            format!("the values of `{}` have no order", echo(tag)),
+            "use =, != or in",
         ));
     }
     Ok(())
 }
 
-fn literal_form(expected: ColumnType) -> &'static str {
-    match expected {
-        ColumnType::Text => "write text in single quotes, like 'gold'",
-        ColumnType::Number => "write a number without quotes, like 12.50",
-        ColumnType::Date => "write a date without quotes, like 2026-11-23",
+fn literal_form(domain: &Domain) -> String {
+    match domain {
+        Domain::Ordered(values) | Domain::Unordered(values) => {
+            let mut shown: Vec<_> = values
+                .iter()
+                .take(SHOWN_VALUES)
+                .map(|value| format!("'{}'", echo(value).replace('\'', "''")))
+                .collect();
+            if values.len() > SHOWN_VALUES {
+                shown.push("..".to_owned());
+            }
+            format!("write one of {}", shown.join(", "))
+        }
+        Domain::Number => "write a number without quotes, like 12.50".to_owned(),
+        Domain::Date => "write a date without quotes, like 2026-11-23".to_owned(),
     }
 }

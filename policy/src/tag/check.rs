@@ -7,19 +7,24 @@ use super::closed::{Closed, ParentMap, coverage};
 use super::{
     DataClass, Form, Hierarchy, Point, SUPPRESSED, Tag, TagKind, VALUE_BYTES_MAX, point_kind,
 };
+use crate::decimal::Decimal;
+use crate::taxonomy::SecurityLevel;
 use crate::text::{TagName, echo};
 
 /// Most levels of a hierarchy. Eight halvings already take 256 values to one.
-const LEVELS_MAX: usize = 8;
+pub(super) const LEVELS_MAX: usize = 8;
 /// Most values of a closed list, and most edges of a level.
-const VALUES_MAX: usize = 1024;
+pub(super) const VALUES_MAX: usize = 1024;
 
 /// A tag as written: each field read, nothing checked across fields.
 #[derive(Clone, Debug)]
 pub(crate) struct TagSpec {
     pub(crate) name: TagName,
+    pub(crate) meaning: Box<str>,
     pub(crate) kind: TagKind,
     pub(crate) class: DataClass,
+    pub(crate) security_level: SecurityLevel,
+    pub(crate) tolerance: Decimal,
     pub(crate) form: Form,
     pub(crate) level: Option<u64>,
     pub(crate) values: Vec<Box<str>>,
@@ -71,17 +76,33 @@ impl TagSpec {
             self.bands.len()
         };
         let level = self.check_level(count, &mut problems);
+        self.check_tolerance(&mut problems);
         if !problems.0.is_empty() {
             return Err(problems.0);
         }
         Ok(Tag {
             name: self.name,
+            meaning: self.meaning,
             kind: self.kind,
             class: self.class,
+            security_level: self.security_level,
+            tolerance: self.tolerance,
             form: self.form,
             level,
             hierarchy,
         })
+    }
+
+    fn check_tolerance(&self, problems: &mut Problems) {
+        let none = Decimal::from(0);
+        let problem = if self.tolerance < none {
+            "a tolerance below 0 means nothing"
+        } else if self.kind.is_closed() && self.tolerance != none {
+            "values of a closed list cannot be moved by a little"
+        } else {
+            return;
+        };
+        problems.add("tolerance", None, problem, "0, or leave it out");
     }
 
     fn check_level(&self, count: usize, problems: &mut Problems) -> usize {
@@ -271,6 +292,28 @@ fn check_levels(values: &[Box<str>], levels: &[ParentMap], problems: &mut Proble
     }
     if problems.0.is_empty() {
         check_meaning(values, levels, problems);
+    }
+    if problems.0.is_empty() {
+        check_steps(values, levels, problems);
+    }
+}
+
+/// Each level has fewer labels than the one below.
+fn check_steps(values: &[Box<str>], levels: &[ParentMap], problems: &mut Problems) {
+    let counts = coverage(values, levels)
+        .into_iter()
+        .map(|labels| labels.len());
+    let mut below = usize::MAX;
+    for (level, labels) in counts.enumerate() {
+        if labels >= below {
+            problems.add(
+                "levels",
+                level.checked_sub(1),
+                "the level is not coarser than the one below",
+                "fewer labels than the level below has",
+            );
+        }
+        below = labels;
     }
 }
 

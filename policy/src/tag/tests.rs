@@ -5,8 +5,11 @@ use proptest::prelude::*;
 pub(crate) fn spec(kind: TagKind, form: Form) -> TagSpec {
     TagSpec {
         name: "tag".parse().unwrap(),
+        meaning: "A tag.".into(),
         kind,
         class: DataClass::C2,
+        security_level: SecurityLevel::new(3).unwrap(),
+        tolerance: Decimal::from(0),
         form,
         level: None,
         values: Vec::new(),
@@ -230,6 +233,33 @@ fn tags_that_must_fail_name_their_key() {
             "levels",
         ),
         ("no_values", closed(&[], vec![map(&[("a", "x")])]), "values"),
+        (
+            "level_not_coarser",
+            closed(
+                &["a", "b"],
+                vec![
+                    map(&[("a", "x"), ("b", "y")]),
+                    map(&[("x", "z"), ("y", "z")]),
+                ],
+            ),
+            "levels",
+        ),
+        (
+            "tolerance_below_0",
+            TagSpec {
+                tolerance: Decimal::from(-1),
+                ..amount(Form::Exact, None)
+            },
+            "tolerance",
+        ),
+        (
+            "tolerance_of_a_closed_list",
+            TagSpec {
+                tolerance: Decimal::from(1),
+                ..risk(None)
+            },
+            "tolerance",
+        ),
         ("level_too_high", risk(Some(3)), "level"),
         ("level_zero", risk(Some(0)), "level"),
         ("exact_with_level", amount(Form::Exact, Some(1)), "level"),

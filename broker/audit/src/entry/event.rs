@@ -400,6 +400,9 @@ pub struct ReleaseSource {
     pub org: OrgName,
     /// Its dataset.
     pub dataset: Label,
+    /// Which of its segments, when not all of it: belonging to it is told by the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Label>,
     /// The columns, in their order.
     pub columns: List<Column>,
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use counterfoil_party::agreements::{self, AgreementInfo, Skipped, Take};
+use counterfoil_party::taxonomies;
 use counterfoil_party::transport::Broker;
+use counterfoil_policy::agreement::{Fit, Minimisation, Purpose};
 use counterfoil_policy::text::{AgreementId, UserId};
 use serde_json::json;
 
@@ -25,7 +27,8 @@ pub(crate) async fn run(home: &Path, command: AgreementCommand, ui: Ui) -> Resul
             let text = agreements::template(&open(home)?, &parse(&with)?, take)?;
             ui.result(&json!({ "draft": text }), || text.clone())
         }
-        AgreementCommand::Lint { file } => lint(&file, ui),
+        AgreementCommand::Purposes => purposes(ui),
+        AgreementCommand::Lint { file } => lint(home, &file, ui),
         AgreementCommand::Propose { file, user } => {
             let info = agreements::propose(&open(home)?, &read(&file)?, &parse(&user)?)?;
             ui.result(&info, || describe(&info))
@@ -54,8 +57,53 @@ pub(crate) async fn run(home: &Path, command: AgreementCommand, ui: Ui) -> Resul
     }
 }
 
-fn lint(file: &Path, ui: Ui) -> Result<(), Failure> {
-    let report = agreements::lint(&read(file)?);
+fn purposes(ui: Ui) -> Result<(), Failure> {
+    let listed: Vec<_> = Purpose::ALL
+        .iter()
+        .map(|purpose| {
+            json!({
+                "purpose": purpose,
+                "definition": purpose.definition(),
+                "denied_by_default": purpose.is_denied_by_default(),
+            })
+        })
+        .collect();
+    ui.result(&json!({ "purposes": listed }), || {
+        let rows = Purpose::ALL
+            .iter()
+            .map(|purpose| vec![purpose.to_string(), purpose.definition().to_owned()]);
+        table(&rows.collect::<Vec<_>>())
+    })
+}
+
+/// Lines of the table that compares each tag's form with what the purpose needs.
+fn describe_minimisation(file: &Path, told: &Minimisation) -> String {
+    let place = told
+        .line
+        .map_or_else(String::new, |line| format!(":{line}"));
+    let level = |level: usize, values: Option<usize>| {
+        let values = values.map_or("any number of".to_owned(), |values| values.to_string());
+        format!("level {level} ({values} values)")
+    };
+    let verdict = match (told.fit, told.adequate_level) {
+        (Fit::Adequate, _) => "coarse enough".to_owned(),
+        (Fit::Finer, Some(adequate)) => {
+            format!("{} is adequate", level(adequate, told.adequate_values))
+        }
+        (Fit::NotNeeded, _) => "not needed".to_owned(),
+        _ => "no advice".to_owned(),
+    };
+    format!(
+        "{}{place}: tag `{}`: {}: {verdict}: {}\n",
+        file.display(),
+        told.tag,
+        level(told.agreed_level, told.agreed_values),
+        told.advice
+    )
+}
+
+fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
+    let report = agreements::lint(&read(file)?, &taxonomies::library(home)?);
     let place = |line: Option<u32>| line.map_or_else(String::new, |line| format!(":{line}"));
     ui.result(&report, || {
         let mut text = String::new();
@@ -77,6 +125,9 @@ fn lint(file: &Path, ui: Ui) -> Result<(), Failure> {
                 advice.path,
                 advice.advice
             );
+        }
+        for told in &report.minimisation {
+            text += &describe_minimisation(file, told);
         }
         if report.valid {
             text += "the agreement is valid\n";
@@ -179,7 +230,7 @@ fn describe(info: &AgreementInfo) -> String {
     )
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
+pub(super) fn read(file: &Path) -> Result<String, Failure> {
     use std::io::Read as _;
     let mut text = String::new();
     std::fs::File::open(file)

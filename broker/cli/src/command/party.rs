@@ -170,13 +170,17 @@ fn describe_flow(event: &FlowEvent) -> Option<String> {
             tags.join(", "),
         )),
         FlowEvent::Declined { denial } => Some(format!("declined: {denial}")),
-        FlowEvent::Read { report } => {
+        FlowEvent::Read { report, unmapped } => {
             let rows = report
                 .table()
                 .into_iter()
                 .map(|row| vec![format!("  {}", row.what), row.rows.to_string(), row.lines]);
+            let unmapped: String = unmapped
+                .iter()
+                .map(|cells| format!("\n  {cells}"))
+                .collect();
             Some(format!(
-                "read {}\n{}",
+                "read {}\n{}{unmapped}",
                 report.source,
                 table(&rows.collect::<Vec<_>>()).trim_end()
             ))

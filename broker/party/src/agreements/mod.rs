@@ -7,12 +7,13 @@
 //! What the broker shows is verified against this home's keys and the partner's confirmed ones; what lies on disk is
 //! verified again at every load. [`active`] is the only way to an agreement under which data may flow.
 
-use counterfoil_policy::agreement::{Advice, Agreement};
+use counterfoil_policy::agreement::{Advice, Agreement, Minimisation};
 use counterfoil_policy::approval::{
     Approval, ApprovalError, InstitutionSignature, Revocation, Role, TwoPersonApproval,
 };
 use counterfoil_policy::decision::AgreementStatus;
 use counterfoil_policy::finding::Finding;
+use counterfoil_policy::taxonomy::Library;
 use counterfoil_policy::text::{AgreementId, OrgName, UserId};
 use counterfoil_proto::v1::{CountersignRequest, ProposeRequest, RevokeAgreementRequest};
 use serde::Serialize;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use crate::error::{Denial, Error, Result};
 use crate::home::Home;
 use crate::partners;
+use crate::taxonomies;
 use crate::transport::{Broker, call};
 
 mod info;
@@ -38,6 +40,8 @@ pub struct LintReport {
     pub findings: Vec<Finding>,
     /// What could be better, by line.
     pub advice: Vec<Advice>,
+    /// For each tag the coarsest form that the taxonomy holds for adequate to the purpose.
+    pub minimisation: Vec<Minimisation>,
 }
 
 /// Which side this institution takes in a new agreement.
@@ -49,19 +53,24 @@ pub enum Take {
     Recipient,
 }
 
-/// Checks the text of an agreement; needs no home.
+/// Checks the text of an agreement over one of the library's taxonomies; needs no home.
 #[must_use]
-pub fn lint(text: &str) -> LintReport {
-    match Agreement::parse(text) {
+pub fn lint(text: &str, library: &Library) -> LintReport {
+    match Agreement::parse_with(text, library) {
         Ok(agreement) => LintReport {
             valid: true,
             findings: Vec::new(),
             advice: counterfoil_policy::agreement::lint(&agreement),
+            minimisation: library
+                .find(&agreement.taxonomy().name, agreement.taxonomy().version)
+                .map(|taxonomy| counterfoil_policy::agreement::minimisation(&agreement, taxonomy))
+                .unwrap_or_default(),
         },
         Err(findings) => LintReport {
             valid: false,
             findings: findings.iter().cloned().collect(),
             advice: Vec::new(),
+            minimisation: Vec::new(),
         },
     }
 }
@@ -90,7 +99,8 @@ pub fn template(home: &Home, partner: &OrgName, take: Take) -> Result<String> {
 /// [`Error::Agreement`] with every fault; [`Error::NotConfirmed`]; [`Error::Denied`] if this version, or a later one,
 /// is here already with another content.
 pub fn propose(home: &Home, text: &str, user: &UserId) -> Result<AgreementInfo> {
-    let agreement = Agreement::parse(text).map_err(Error::Agreement)?;
+    let library = taxonomies::library(home.path())?;
+    let agreement = Agreement::parse_with(text, &library).map_err(Error::Agreement)?;
     let person = home.person(user)?;
     let _lock = home.lock()?;
     let mut record = Record::new(home, agreement)?;
@@ -142,6 +152,7 @@ fn taken(id: &AgreementId, version: u32, latest: u32) -> Denial {
 /// [`Error::NotConfirmed`]; what the broker refuses.
 pub async fn sign(home: &Home, broker: &Broker, id: &AgreementId, user: &UserId) -> Result<Signed> {
     let person = home.person(user)?;
+    let library = taxonomies::library(home.path())?;
     let read = latest_version(home, id)?;
     // The partner may have proposed it, signed it or ended it since we looked.
     refuse_skipped(sync(home, broker, Some(id)).await?, id)?;
@@ -153,6 +164,11 @@ pub async fn sign(home: &Home, broker: &Broker, id: &AgreementId, user: &UserId)
     let (record, step) = {
         let _lock = home.lock()?;
         let mut record = latest(home, id)?;
+        // What the partner wrote of a taxonomy that we have must be what we know of it.
+        record
+            .agreement
+            .check_taxonomy(&library)
+            .map_err(Error::Agreement)?;
         let step = advance(home, &mut record, &person)?;
         if step != Step::Nothing {
             record.store(home)?;
@@ -373,6 +389,14 @@ fn take_in(home: &Home, shown: wire::Shown, synced: &mut Listing) -> Result<()> 
     record.store(home)?;
     synced.agreements.push(info::of(&record));
     Ok(())
+}
+
+/// The latest version of an agreement here, wherever it stands.
+///
+/// # Errors
+/// [`Error::UnknownAgreement`].
+pub fn latest_agreement(home: &Home, id: &AgreementId) -> Result<Agreement> {
+    Ok(latest(home, id)?.agreement)
 }
 
 fn latest_version(home: &Home, id: &AgreementId) -> Result<Option<u32>> {

@@ -1,11 +1,13 @@
-//! The owner's datasets: which rows, under which identifiers, which columns are tags, which segments there are.
+//! The owner's datasets: which rows, under which identifiers, and which columns are which tags.
 //!
 //! ```
 //! use counterfoil_party::data::DatasetFile;
 //!
+//! # use counterfoil_policy::taxonomy::Library;
 //! let file = DatasetFile::parse(r#"
 //! [[dataset]]
 //! name = "customers"
+//! taxonomy = { name = "cn-finance", version = 1 } # where its tags are defined; this one if left out
 //! source = "customers.csv"                 # .csv .tsv .txt .parquet, or postgres://agent@host/bank
 //! ## sql = "SELECT …"                       # with postgres:// only; the password comes from PGPASSWORD
 //! ## delimiter = ";"                        # with text only; found by itself otherwise
@@ -14,9 +16,9 @@
 //!     { type = "email", column = "mail" },
 //! ]
 //!
-//! [dataset.tags]                           # tag of the agreement = column of the source
-//! risk_appetite = "risk"
-//! wealth_tier = "tier"
+//! [dataset.tags]                           # tag = column of the source, or how its cells are read
+//! risk_appetite = { column = "risk", values = { "1" = "conservative", "2" = "balanced" } }
+//! housing = "home"
 //!
 //! [dataset.consent]                        # who consented to what; columns of the dataset if `source` is left out
 //! source = "consents.csv"                  # or .parquet, or postgres:// with `sql`
@@ -24,11 +26,7 @@
 //! recipients = ["lake-insurance"]          # all that may occur; any other stops the reading
 //! utc_offset = "+08:00"                    # days in the records are days there; UTC if left out
 //! columns = { given = "consented_on" }     # where a column is not named as its field; `withdrawn` need not be there
-//!
-//! [[dataset.segments]]
-//! name = "affluent"
-//! where = "wealth_tier >= 3 and age >= 30"
-//! "#)?;
+//! "#, &Library::built_in())?;
 //! assert_eq!(file.dataset("customers").map(|dataset| dataset.tags().len()), Some(2));
 //! # Ok::<(), counterfoil_party::data::DatasetError>(())
 //! ```
@@ -39,18 +37,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
+use counterfoil_policy::taxonomy::{Library, Taxonomy};
+use counterfoil_policy::text::{TagName, TaxonomyName};
 use counterfoil_psi::{IdentifierKind, Normaliser, Region, UnknownKind, UnknownRegion};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::consent::ConsentRecords;
 use super::error::SourceError;
+use super::mapping::{Mapping, RawMapping};
 use super::redact::redact;
 use super::source::{Delimiter, Source};
 
 use consent::RawConsent;
 
+/// The taxonomy of a dataset that names none. A fixed version: a later program must not
+/// give a mapping another meaning.
+const DEFAULT_TAXONOMY: (&str, u32) = ("cn-finance", 1);
 /// Most bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -113,6 +118,53 @@ pub enum DatasetFault {
         "`utc_offset` is no offset like `+08:00`: give the one in which the consent records write days"
     )]
     UtcOffset,
+    /// A taxonomy that is not here.
+    #[error("taxonomy `{name}` version {version} is not here: give {would_pass}")]
+    NoTaxonomy {
+        /// The taxonomy.
+        name: String,
+        /// The version.
+        version: u32,
+        /// What would pass.
+        would_pass: String,
+    },
+    /// A tag that the taxonomy does not have.
+    #[error(
+        "`{tag}` is not a tag of {taxonomy}, so it is not classified: `counterfoil taxonomy show` lists its tags"
+    )]
+    UnknownTag {
+        /// The name.
+        tag: String,
+        /// The taxonomy.
+        taxonomy: String,
+    },
+    /// A tag of class C3.
+    #[error(
+        "`{0}` is of class C3 (authentication data), which never leaves its institution: take it out"
+    )]
+    NeverLeaves(String),
+    /// A mapping to what is no value of the tag.
+    #[error("`{value}` is no value of tag `{tag}`: give {would_pass}")]
+    NotAValue {
+        /// What the mapping gives.
+        value: String,
+        /// The tag.
+        tag: String,
+        /// What would pass.
+        would_pass: String,
+    },
+    /// Bands that do not ascend, or two without an end.
+    #[error("bands overlap: give ascending `below`, and `below` in all but the last")]
+    BandsOverlap,
+    /// An edge that is no number.
+    #[error("`below` is not a decimal number: give one like 500000 or 0.5")]
+    NotAnEdge,
+    /// A form of dates that is not known, or of no date.
+    #[error("this is not a form of dates, or the tag is none: give one of {0}")]
+    NotADatePattern(String),
+    /// More than one way to read a cell.
+    #[error("a tag has one of `values`, `bands` and `date`: keep one")]
+    TwoRules,
     /// A database without a query.
     #[error("a postgres:// source needs a query: add `sql = \"SELECT …\"`")]
     NoSql,
@@ -128,11 +180,11 @@ pub struct DatasetFile {
 #[derive(Clone, Debug)]
 pub struct Dataset {
     name: String,
+    taxonomy: Arc<Taxonomy>,
     source: Source,
     identifiers: Vec<IdentifierColumn>,
-    tags: BTreeMap<String, String>,
+    tags: BTreeMap<String, Mapping>,
     consent: Option<ConsentRecords>,
-    segments: Vec<Segment>,
 }
 
 /// A column that holds identifiers of one type.
@@ -142,25 +194,17 @@ pub struct IdentifierColumn {
     normaliser: Normaliser,
 }
 
-/// A predicate over the owner's columns, under the name that the agreement knows.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    name: String,
-    predicate: String,
-    line: usize,
-}
-
 impl DatasetFile {
     /// Reads and checks a file; relative paths in it start at its folder.
     ///
     /// # Errors
     /// [`DatasetError`], with the line.
-    pub fn read(path: &Path) -> Result<Self, DatasetError> {
+    pub fn read(path: &Path, library: &Library) -> Result<Self, DatasetError> {
         let text = fs::read_to_string(path).map_err(|error| DatasetError {
             line: 0,
             fault: error.into(),
         })?;
-        let mut file = Self::parse(&text)?;
+        let mut file = Self::parse(&text, library)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for dataset in &mut file.datasets {
             dataset.source = dataset.source.clone().relative_to(folder);
@@ -175,7 +219,7 @@ impl DatasetFile {
     ///
     /// # Errors
     /// [`DatasetError`], with the line.
-    pub fn parse(text: &str) -> Result<Self, DatasetError> {
+    pub fn parse(text: &str, library: &Library) -> Result<Self, DatasetError> {
         let lines = LineIndex(text);
         let raw: RawFile = toml::from_str(text).map_err(|error| DatasetError {
             line: error.span().map_or(1, |span| lines.at(&span)),
@@ -188,7 +232,7 @@ impl DatasetFile {
             taken
                 .add(&dataset.name)
                 .map_err(|fault| lines.error(&dataset.name, fault))?;
-            datasets.push(dataset.check(&lines)?);
+            datasets.push(dataset.check(&lines, library)?);
         }
         Ok(Self { datasets })
     }
@@ -233,9 +277,15 @@ impl Dataset {
             .find(|identifier| identifier.kind() == kind)
     }
 
-    /// The column of each tag, by the tag's name.
+    /// The taxonomy that its tags are mapped to.
     #[must_use]
-    pub fn tags(&self) -> &BTreeMap<String, String> {
+    pub fn taxonomy(&self) -> &Taxonomy {
+        &self.taxonomy
+    }
+
+    /// How each tag is read, by the tag's name.
+    #[must_use]
+    pub fn tags(&self) -> &BTreeMap<String, Mapping> {
         &self.tags
     }
 
@@ -245,16 +295,12 @@ impl Dataset {
         self.consent.as_ref()
     }
 
-    /// Its segments in the order of the file.
+    /// Whether a column holds identifiers.
     #[must_use]
-    pub fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
-    /// The segment of a name.
-    #[must_use]
-    pub fn segment(&self, name: &str) -> Option<&Segment> {
-        self.segments.iter().find(|segment| segment.name == name)
+    pub fn is_identifier(&self, column: &str) -> bool {
+        self.identifiers
+            .iter()
+            .any(|identifier| identifier.column == column)
     }
 }
 
@@ -278,26 +324,6 @@ impl IdentifierColumn {
     }
 }
 
-impl Segment {
-    /// The name that the agreement lists.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The predicate as written; the policy parses it.
-    #[must_use]
-    pub fn predicate(&self) -> &str {
-        &self.predicate
-    }
-
-    /// The line of the predicate in the file, from 1, for errors in it.
-    #[must_use]
-    pub fn line(&self) -> usize {
-        self.line
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
@@ -309,15 +335,21 @@ struct RawFile {
 #[serde(deny_unknown_fields)]
 struct RawDataset {
     name: Spanned<String>,
+    taxonomy: Option<Spanned<RawTaxonomy>>,
     source: Spanned<String>,
     sql: Option<Spanned<String>>,
     delimiter: Option<Spanned<String>>,
     identifiers: Spanned<Vec<RawIdentifier>>,
     #[serde(default)]
-    tags: BTreeMap<Spanned<String>, Spanned<String>>,
+    tags: BTreeMap<Spanned<String>, RawMapping>,
     consent: Option<RawConsent>,
-    #[serde(default)]
-    segments: Vec<RawSegment>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTaxonomy {
+    name: String,
+    version: u32,
 }
 
 #[derive(Deserialize)]
@@ -329,16 +361,8 @@ struct RawIdentifier {
     default_region: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSegment {
-    name: Spanned<String>,
-    #[serde(rename = "where")]
-    predicate: Spanned<String>,
-}
-
 impl RawDataset {
-    fn check(self, lines: &LineIndex<'_>) -> Result<Dataset, DatasetError> {
+    fn check(self, lines: &LineIndex<'_>, library: &Library) -> Result<Dataset, DatasetError> {
         let source = read_source(
             &self.source,
             self.sql.as_ref(),
@@ -366,31 +390,62 @@ impl RawDataset {
             }
             identifiers.push(checked);
         }
+        let taxonomy = self.taxonomy(lines, library)?;
         let mut tags = BTreeMap::new();
-        for (tag, column) in self.tags {
-            check_name(tag.get_ref()).map_err(|fault| lines.error(&tag, fault))?;
-            tags.insert(tag.into_inner(), filled(column, "column", lines)?);
+        for (name, mapping) in self.tags {
+            let definition = name
+                .get_ref()
+                .parse::<TagName>()
+                .ok()
+                .and_then(|name| taxonomy.definition(&name));
+            let definition = definition.ok_or_else(|| {
+                let fault = DatasetFault::UnknownTag {
+                    tag: name.get_ref().escape_debug().to_string(),
+                    taxonomy: taxonomy.reference().to_string(),
+                };
+                lines.error(&name, fault)
+            })?;
+            let exact = definition.exact().ok_or_else(|| {
+                lines.error(&name, DatasetFault::NeverLeaves(name.get_ref().clone()))
+            })?;
+            let mapping = mapping.check(&name, exact.clone(), lines)?;
+            tags.insert(name.into_inner(), mapping);
         }
         let consent = self.consent.map(|raw| raw.check(&identifiers, lines));
-        let mut taken = Names::new("segment");
-        let mut segments = Vec::new();
-        for segment in self.segments {
-            taken
-                .add(&segment.name)
-                .map_err(|fault| lines.error(&segment.name, fault))?;
-            segments.push(Segment {
-                name: segment.name.into_inner(),
-                line: lines.at(&segment.predicate.span()),
-                predicate: filled(segment.predicate, "where", lines)?,
-            });
-        }
         Ok(Dataset {
             name: self.name.into_inner(),
+            taxonomy,
             source,
             identifiers,
             tags,
             consent: consent.transpose()?,
-            segments,
+        })
+    }
+
+    fn taxonomy(
+        &self,
+        lines: &LineIndex<'_>,
+        library: &Library,
+    ) -> Result<Arc<Taxonomy>, DatasetError> {
+        let (wanted, version) = match &self.taxonomy {
+            Some(taxonomy) => (taxonomy.get_ref().name.as_str(), taxonomy.get_ref().version),
+            None => DEFAULT_TAXONOMY,
+        };
+        let name = wanted.parse::<TaxonomyName>().ok();
+        let found = name.as_ref().and_then(|name| library.find(name, version));
+        found.map(Arc::clone).ok_or_else(|| {
+            let fault = DatasetFault::NoTaxonomy {
+                name: wanted.escape_debug().to_string(),
+                version,
+                would_pass: name.map_or_else(
+                    || "a name of a-z, 0-9 and `-`".to_owned(),
+                    |name| library.missing(&name, version),
+                ),
+            };
+            match &self.taxonomy {
+                Some(place) => lines.error(place, fault),
+                None => lines.error(&self.name, fault),
+            }
         })
     }
 }
@@ -492,7 +547,7 @@ impl Names {
 }
 
 /// From places in a text to its lines.
-struct LineIndex<'a>(&'a str);
+pub(super) struct LineIndex<'a>(&'a str);
 
 impl LineIndex<'_> {
     fn at(&self, span: &Range<usize>) -> usize {
@@ -504,7 +559,11 @@ impl LineIndex<'_> {
             .count()
     }
 
-    fn error<T>(&self, place: &Spanned<T>, fault: impl Into<DatasetFault>) -> DatasetError {
+    pub(super) fn error<T>(
+        &self,
+        place: &Spanned<T>,
+        fault: impl Into<DatasetFault>,
+    ) -> DatasetError {
         DatasetError {
             line: self.at(&place.span()),
             fault: fault.into(),

@@ -7,6 +7,7 @@
 //! Everything here blocks: call it from a thread of its own (`spawn_blocking`). A table is never held in
 //! memory, a bad row is counted and left out, and a message tells lines and columns, never a value.
 
+mod check;
 mod consent;
 mod csv;
 mod dataset;
@@ -14,6 +15,7 @@ mod decode;
 mod encode;
 mod error;
 mod identifiers;
+mod mapping;
 mod output;
 mod parquet;
 mod postgres;
@@ -22,16 +24,21 @@ mod render;
 mod report;
 mod rows;
 mod source;
+mod unmapped;
 mod utf16;
 
 #[cfg(test)]
 mod tests;
 
+pub use check::{DatasetReport, IdentifierReport, TagReport, check_dataset};
 pub use consent::{Asked, ConsentRecords, Proof, Proofs};
-pub use dataset::{Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn, Segment};
+pub use dataset::{Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn};
 pub use error::SourceError;
 pub use identifiers::{Decide, LoadError, Loaded, Payloads, Verdict, Wanted, read_identifiers};
+pub use mapping::Mapping;
 pub use output::{Format, OutputError, OutputFile, Written};
 pub use report::{Invalid, Lines, ReadReport, SHOWN_LINES, TableRow};
 pub use rows::{BadReason, BadRow, CELL_BYTES_MAX, COLUMNS_MAX, Cells, ROWS_MAX, Read, Row, Rows};
 pub use source::{Delimiter, Source};
+pub(crate) use unmapped::Tally;
+pub use unmapped::{ShownCell, UnmappedCells};

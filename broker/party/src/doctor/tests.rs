@@ -113,7 +113,7 @@ fn datasets_that_cannot_serve_are_named() {
     let put = |text: &str| home.write(DATASETS, text.as_bytes()).unwrap();
     let only = || datasets(&home, &[]).into_iter().next().unwrap();
     let text = "[[dataset]]\nname = \"customers\"\nsource = \"customers.csv\"\n\
-                identifiers = [{ type = \"phone\", column = \"mobile\" }]\n[dataset.tags]\nrisk = \"appetite\"\n";
+                identifiers = [{ type = \"phone\", column = \"mobile\" }]\n[dataset.tags]\nhousing = \"appetite\"\n";
     put("[[dataset]]\nname = 3\n");
     assert!(only().detail.contains("line 2"), "{:?}", only());
     put(text);

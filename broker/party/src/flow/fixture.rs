@@ -4,6 +4,7 @@ use counterfoil_policy::agreement::{Agreement, FlowKind, IdentifierType, templat
 use counterfoil_policy::keys::{InstitutionKey, NoisePublicKey, PartyKeys};
 use counterfoil_policy::moment::Timestamp;
 use counterfoil_policy::request::{DeliveryKey, RequestBody, SignedRequest, VerifiedRequest};
+use counterfoil_policy::taxonomy::Library;
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::delivery::{DeliverySecret, SUITE};
 
@@ -24,8 +25,14 @@ fn party(org: &str) -> PartyKeys {
 
 /// The template, valid from 2026 on, with `edit` made to its text.
 pub(crate) fn agreement_with(edit: impl FnOnce(String) -> String) -> Agreement {
+    agreement_over(&Library::built_in(), edit)
+}
+
+/// As [`agreement_with`], over taxonomies of one's own.
+pub(crate) fn agreement_over(library: &Library, edit: impl FnOnce(String) -> String) -> Agreement {
     let first_day = time::Date::from_calendar_date(2026, time::Month::January, 1).unwrap();
-    Agreement::parse(&edit(template(&party(OWNER), &party(RECIPIENT), first_day))).unwrap()
+    let text = edit(template(&party(OWNER), &party(RECIPIENT), first_day));
+    Agreement::parse_with(&text, library).unwrap()
 }
 
 pub(crate) fn agreement() -> Agreement {

@@ -20,9 +20,7 @@ mod run;
 mod tests;
 
 use counterfoil_proto::peer::{Hello, PeerMessage};
-use counterfoil_psi::{
-    BucketKey, Protocol, Role, SessionId, SessionInputs, SessionNonce, Token,
-};
+use counterfoil_psi::{BucketKey, Protocol, Role, SessionId, SessionInputs, SessionNonce, Token};
 
 use crate::noise::{Binding, Channel, Initiator, Responder, Statics};
 

@@ -1,6 +1,6 @@
 //! The owner's rows for one flow: which take part, and what is told of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,18 +9,20 @@ use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::consent::Scope;
 use counterfoil_policy::request::RequestBody;
 use counterfoil_policy::segment::Predicate;
-use counterfoil_policy::tag::Tag;
+use counterfoil_policy::tag::{Tag, Unmapped, Value};
+use counterfoil_policy::text::TagName;
 use counterfoil_proto::limits::{PROOF_BYTES, SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX};
 use counterfoil_proto::payload::Layout;
 use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
 
 use crate::data::{
-    Asked, Dataset, DatasetFile, Payloads, Proof, Proofs, ReadReport, Row, Source, SourceError,
-    Verdict, Wanted, read_identifiers,
+    Asked, Dataset, DatasetFile, Mapping, Payloads, Proof, Proofs, ReadReport, Row, Source,
+    SourceError, Tally, UnmappedCells, Verdict, Wanted, read_identifiers,
 };
 use crate::error::{Denial, Error, Result};
 use crate::flow::identifier_rule;
+use crate::taxonomies;
 
 /// Name of the owner's configuration, within the home.
 pub(super) const CONFIG: &str = "datasets.toml";
@@ -39,10 +41,12 @@ pub(super) struct Plan {
     source: Source,
     column: String,
     normaliser: Normaliser,
-    tags: Vec<(Tag, String)>,
+    tags: Vec<(Tag, Mapping)>,
     predicate: Option<Predicate>,
-    /// Column of the source for each name that the predicate uses.
-    predicate_columns: HashMap<Box<str>, String>,
+    /// How each tag is read that the request or its segment names.
+    mappings: BTreeMap<Box<str>, Mapping>,
+    /// Columns that hold identifiers.
+    identifier_columns: Vec<String>,
     proofs: Option<Proofs>,
 }
 
@@ -71,7 +75,9 @@ pub(super) fn plan(
     request: &RequestBody,
     asked: Option<Asked>,
 ) -> std::result::Result<Plan, Unfit> {
-    let file = DatasetFile::read(&home.join(CONFIG)).map_err(|error| Unfit::Own(error.into()))?;
+    let library = taxonomies::library(home)?;
+    let file = DatasetFile::read(&home.join(CONFIG), &library)
+        .map_err(|error| Unfit::Own(error.into()))?;
     let name = agreement.dataset().as_str();
     let dataset = file.dataset(name).ok_or_else(|| {
         declined(
@@ -98,38 +104,19 @@ pub(super) fn plan(
             "another identifier of the agreement, or the owner adds the column",
         )
     })?;
+    check_taxonomy(agreement, dataset)?;
+    let predicate = segment(agreement, request)?;
+    let mut mappings = BTreeMap::new();
+    let named = predicate.iter().flat_map(Predicate::tags);
+    for tag in named.chain(request.tags.iter().map(TagName::as_str)) {
+        mappings.insert(tag.into(), mapping(dataset, tag)?.clone());
+    }
     let tags = request.tags.iter().map(|tag| {
-        let message = || format!("the owner's dataset `{name}` has no column for tag `{tag}`");
-        let missing = || {
-            declined(
-                "tag_missing",
-                "tags",
-                message(),
-                "the owner maps the tag in its datasets.toml",
-            )
-        };
-        let agreed = agreement.tag(tag).ok_or_else(missing)?.clone();
-        let column = dataset
-            .tags()
-            .get(tag.as_str())
-            .ok_or_else(missing)?
-            .clone();
-        Ok((agreed, column))
+        let agreed = agreement
+            .tag(tag)
+            .ok_or_else(|| tag_missing(dataset, tag.as_str()))?;
+        Ok((agreed.clone(), mapping(dataset, tag.as_str())?.clone()))
     });
-    let tags = tags.collect::<std::result::Result<Vec<_>, Unfit>>()?;
-    let predicate = segment(agreement, dataset, request)?;
-    let predicate_columns = predicate
-        .iter()
-        .flat_map(|p| p.columns().keys())
-        .map(|column| {
-            // A tag's name stands for the column that the tag is read from; any other name is the column's own.
-            let source_column = dataset
-                .tags()
-                .get(&**column)
-                .cloned()
-                .unwrap_or_else(|| column.to_string());
-            (column.clone(), source_column)
-        });
     let proofs = match asked {
         None => None,
         Some(asked) => {
@@ -150,48 +137,80 @@ pub(super) fn plan(
         source: dataset.source().clone(),
         column: column.column().to_owned(),
         normaliser: column.normaliser(),
-        tags,
-        predicate_columns: predicate_columns.collect(),
+        tags: tags.collect::<std::result::Result<Vec<_>, Unfit>>()?,
         predicate,
+        mappings,
+        identifier_columns: dataset
+            .identifiers()
+            .iter()
+            .map(|identifier| identifier.column().to_owned())
+            .collect(),
     })
 }
 
-/// The agreement's predicate is what is evaluated. The owner's own file must list the same text, so that nobody at
-/// the owner believes that a segment is something else than what was signed.
+fn mapping<'d>(dataset: &'d Dataset, tag: &str) -> std::result::Result<&'d Mapping, Unfit> {
+    dataset
+        .tags()
+        .get(tag)
+        .ok_or_else(|| tag_missing(dataset, tag))
+}
+
+fn tag_missing(dataset: &Dataset, tag: &str) -> Unfit {
+    declined(
+        "tag_missing",
+        "tags",
+        format!(
+            "the owner's dataset `{}` has no column for tag `{tag}`",
+            dataset.name()
+        ),
+        "the owner maps the tag in its datasets.toml",
+    )
+}
+
+/// The owner's mapping must mean what the agreement means: not a taxonomy older than the
+/// agreement's, and the same definitions of its tags.
+fn check_taxonomy(agreement: &Agreement, dataset: &Dataset) -> std::result::Result<(), Unfit> {
+    let (agreed, own) = (agreement.taxonomy(), dataset.taxonomy());
+    let older = own.reference().name == agreed.name && own.reference().version < agreed.version;
+    let differs = agreement.tags().iter().any(|tag| !own.defines(tag))
+        || agreement
+            .segment_tags()
+            .iter()
+            .any(|tag| !own.defines_segment_tag(tag));
+    if older || differs {
+        return Err(declined(
+            "taxonomy_differs",
+            "taxonomy",
+            format!(
+                "the agreement's tags are those of {agreed}, the owner's dataset `{}` is mapped to {}",
+                dataset.name(),
+                own.reference()
+            ),
+            &format!(
+                "the owner maps its dataset to {agreed}: `taxonomy = {{ name = \"{}\", version = {} }}` in datasets.toml",
+                agreed.name, agreed.version
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The predicate that the agreement gives the request's segment.
 fn segment(
     agreement: &Agreement,
-    dataset: &Dataset,
     request: &RequestBody,
 ) -> std::result::Result<Option<Predicate>, Unfit> {
     let Some(name) = &request.segment else {
         return Ok(None);
     };
-    let missing = |message| {
+    let agreed = agreement.segment(name).ok_or_else(|| {
         declined(
             "segment_missing",
             "segment",
-            message,
+            format!("the agreement has no segment `{name}`"),
             "another segment of the agreement, or none",
         )
-    };
-    let agreed = agreement
-        .segment(name)
-        .ok_or_else(|| missing(format!("the agreement has no segment `{name}`")))?;
-    let own = dataset.segment(name.as_str()).ok_or_else(|| {
-        missing(format!(
-            "the owner's dataset does not list segment `{name}`"
-        ))
     })?;
-    if own.predicate() != agreed.predicate().text() {
-        let message =
-            format!("the owner's dataset defines segment `{name}` otherwise than the agreement");
-        return Err(declined(
-            "segment_differs",
-            "segment",
-            message,
-            "the owner writes the agreement's text into its datasets.toml",
-        ));
-    }
     Ok(Some(agreed.predicate().clone()))
 }
 
@@ -204,6 +223,7 @@ pub(super) struct Prepared {
     pub(super) set: Arc<IdentifierSet>,
     pub(super) layout: Layout,
     pub(super) report: ReadReport,
+    pub(super) unmapped: Vec<UnmappedCells>,
     codes: Payloads,
     dictionaries: Vec<Dictionary>,
     /// What the header of the submission says of consents; each row has a proof then.
@@ -249,12 +269,7 @@ pub(super) fn load(
     plan: &Plan,
     progress: &mut dyn FnMut(u64),
 ) -> std::result::Result<Prepared, Unfit> {
-    let mut others: Vec<&str> = plan
-        .tags
-        .iter()
-        .map(|(_, column)| column.as_str())
-        .collect();
-    others.extend(plan.predicate_columns.values().map(String::as_str));
+    let mut others: Vec<&str> = plan.mappings.values().map(Mapping::column).collect();
     others.extend(plan.proofs.iter().flat_map(Proofs::columns));
     others.sort_unstable();
     others.dedup();
@@ -266,9 +281,10 @@ pub(super) fn load(
     };
     let mut dictionaries: Vec<Dictionary> =
         plan.tags.iter().map(|_| Dictionary::default()).collect();
+    let mut tallies = plan.tallies();
     let mut fault = None;
     let mut decide = |row: &Row<'_>, payload: &mut [u8]| {
-        plan.judge(row, payload, &mut dictionaries)
+        plan.judge(row, payload, &mut dictionaries, &mut tallies)
             .unwrap_or_else(|error| {
                 fault.get_or_insert(error);
                 Verdict::Leave
@@ -311,6 +327,7 @@ pub(super) fn load(
             None => layout,
         },
         report: loaded.report,
+        unmapped: tallies.into_values().filter_map(Tally::finish).collect(),
         codes: loaded.payloads,
         dictionaries,
     };
@@ -329,7 +346,20 @@ fn declared(scope: &Scope, report: &ReadReport) -> Consent {
     }
 }
 
+type Tallies = BTreeMap<Box<str>, Tally>;
+
 impl Plan {
+    fn tallies(&self) -> Tallies {
+        let is_identifier = |mapping: &Mapping| {
+            let mut columns = self.identifier_columns.iter();
+            columns.any(|column| column == mapping.column())
+        };
+        self.mappings
+            .iter()
+            .map(|(tag, mapping)| (tag.clone(), Tally::new(mapping, is_identifier(mapping))))
+            .collect()
+    }
+
     fn proof_bytes(&self) -> usize {
         self.proofs.as_ref().map_or(0, |_| size_of::<Proof>())
     }
@@ -343,8 +373,9 @@ impl Plan {
         row: &Row<'_>,
         payload: &mut [u8],
         dictionaries: &mut [Dictionary],
+        tallies: &mut Tallies,
     ) -> std::result::Result<Verdict, SourceError> {
-        if let Some(verdict) = self.outside(row) {
+        if let Some(verdict) = self.outside(row, tallies) {
             return Ok(verdict);
         }
         let (own, payload) = payload.split_at_mut(self.proof_bytes().min(payload.len()));
@@ -354,20 +385,31 @@ impl Plan {
                 Err(why) => return Ok(Verdict::Withheld(why.to_string().into())),
             }
         }
-        Ok(self.judge_values(row, payload, dictionaries))
+        Ok(self.judge_values(row, payload, dictionaries, tallies))
     }
 
     /// What becomes of a row that is not in the segment.
-    fn outside(&self, row: &Row<'_>) -> Option<Verdict> {
-        let cell = |name: &str| {
-            self.predicate_columns
-                .get(name)
-                .and_then(|column| row.get(column))
+    fn outside(&self, row: &Row<'_>, tallies: &mut Tallies) -> Option<Verdict> {
+        let value = |tag: &str| {
+            let mapping = self.mappings.get(tag).ok_or(Unmapped::Empty)?;
+            let value = mapping.value(row.get(mapping.column()).unwrap_or_default())?;
+            value.ok_or(Unmapped::Empty)
         };
-        match self.predicate.as_ref()?.eval(cell) {
+        match self.predicate.as_ref()?.eval(value) {
             Ok(true) => None,
             Ok(false) => Some(Verdict::Leave),
-            Err(error) => Some(Verdict::Invalid(error.to_string().into())),
+            Err(error) => {
+                self.count(&error.tag, error.why, row, tallies);
+                Some(Verdict::Invalid(error.to_string().into()))
+            }
+        }
+    }
+
+    /// Counts a row that has no value in a tag.
+    fn count(&self, tag: &str, why: Unmapped, row: &Row<'_>, tallies: &mut Tallies) {
+        if let (Some(tally), Some(mapping)) = (tallies.get_mut(tag), self.mappings.get(tag)) {
+            let cell = row.get(mapping.column()).unwrap_or_default();
+            tally.add(row.line(), cell, why);
         }
     }
 
@@ -376,13 +418,15 @@ impl Plan {
         row: &Row<'_>,
         payload: &mut [u8],
         dictionaries: &mut [Dictionary],
+        tallies: &mut Tallies,
     ) -> Verdict {
         let places = payload.chunks_exact_mut(CODE_BYTES).zip(dictionaries);
-        for ((tag, column), (place, dictionary)) in self.tags.iter().zip(places) {
-            let value = match tag.generalise(row.get(column).unwrap_or_default()) {
+        for ((tag, mapping), (place, dictionary)) in self.tags.iter().zip(places) {
+            let value = match told(tag, mapping, row) {
                 Ok(value) => value,
-                Err(unmapped) => {
-                    return Verdict::Invalid(format!("tag `{}`: {unmapped}", tag.name()).into());
+                Err(why) => {
+                    self.count(tag.name().as_str(), why, row, tallies);
+                    return Verdict::Invalid(format!("tag `{}`: {why}", tag.name()).into());
                 }
             };
             match dictionary.code(value.as_str()) {
@@ -391,6 +435,14 @@ impl Plan {
             }
         }
         Verdict::Keep
+    }
+}
+
+/// What is told of a row in a tag.
+fn told(tag: &Tag, mapping: &Mapping, row: &Row<'_>) -> std::result::Result<Value, Unmapped> {
+    match mapping.value(row.get(mapping.column()).unwrap_or_default())? {
+        Some(value) => tag.generalise(&value),
+        None => Ok(Value::suppressed()),
     }
 }
 

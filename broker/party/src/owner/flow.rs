@@ -159,7 +159,8 @@ impl OwnerFlow {
         })
         .await??;
         self.tell(FlowEvent::Read {
-            report: prepared.report.clone(),
+            report: Box::new(prepared.report.clone()),
+            unmapped: prepared.unmapped.clone(),
         });
         Ok(prepared)
     }

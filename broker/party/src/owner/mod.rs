@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::data::ReadReport;
+use crate::data::{ReadReport, UnmappedCells};
 use crate::error::Denial;
 pub use crate::flow::Stage;
 pub use crate::flow::shard::Shard;
@@ -116,7 +116,9 @@ pub enum FlowEvent {
     /// The dataset was read.
     Read {
         /// What became of its rows.
-        report: ReadReport,
+        report: Box<ReadReport>,
+        /// Cells without a value, by tag.
+        unmapped: Vec<UnmappedCells>,
     },
     /// It stands elsewhere at the broker.
     Stage {

@@ -125,6 +125,7 @@ impl World {
             source: ReleaseSource {
                 org: log_org(OWNER),
                 dataset: label("customers"),
+                segment: None,
                 columns: List::new(columns).unwrap(),
             },
             transform: Transform {

@@ -231,6 +231,7 @@ fn intent(
         source: ReleaseSource {
             org: grant.source.org.clone(),
             dataset: grant.source.dataset.clone(),
+            segment: grant.segment.clone(),
             columns: List::new(columns.collect())?,
         },
         transform: Transform {

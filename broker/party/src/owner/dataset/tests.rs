@@ -16,20 +16,19 @@ identifiers = [{ type = "email", column = "mail" }]
 [dataset.tags]
 risk_appetite = "risk"
 housing = "home"
-[[dataset.segments]]
-name = "established"
-where = "years_held >= 2 and status in ('active', 'dormant')"
+years_as_customer = "years_held"
+customer_status = { column = "status", values = { A = "active", D = "dormant", X = "closed" } }
 "#;
 
 const ROWS: &str = "mail,risk,home,years_held,status
-a@example.com,balanced,own,5,active
-b@example.com,cautious,rent,1,active
-c@example.com,aggressive,for free,9,closed
-d@example.com,reckless,own,9,active
-e@example.com,growth,,9,active
-f@example.com,growth,own,many,active
-a@example.com,growth,rent,5,active
-not a mail,growth,own,5,active
+a@example.com,balanced,own,5,A
+b@example.com,cautious,rent,1,A
+c@example.com,aggressive,for free,9,X
+d@example.com,reckless,own,9,A
+e@example.com,growth,,9,A
+f@example.com,growth,own,many,A
+a@example.com,growth,rent,5,A
+not a mail,growth,own,5,A
 ";
 
 struct World {
@@ -129,22 +128,14 @@ fn a_segment_chooses_by_the_agreements_text() {
 }
 
 #[test]
-fn a_predicate_may_name_a_tag_for_its_column() {
+fn a_segment_is_over_values_before_they_are_generalised() {
     let agreement = fixture::agreement_with(|text| {
-        text.replace(
-            r#"columns = { years_held = "number", status = "text" }"#,
-            r#"columns = { housing = "text" }"#,
-        )
-        .replace(
-            "years_held >= 2 and status in ('active', 'dormant')",
-            "housing = 'rent'",
+        text.replace("segment_tags = ", "# ").replace(
+            "years_as_customer >= 2 and customer_status in ('active', 'dormant')",
+            "risk_appetite > 'cautious' and risk_appetite < 'growth'",
         )
     });
-    let config = CONFIG_TEXT.replace(
-        "years_held >= 2 and status in ('active', 'dormant')",
-        "housing = 'rent'",
-    );
-    let world = World::new(&config);
+    let world = World::new(CONFIG_TEXT);
     let mut body = fixture::body(
         &agreement,
         &DeliverySecret::generate(&mut rand::rng()),
@@ -155,24 +146,99 @@ fn a_predicate_may_name_a_tag_for_its_column() {
         .map_err(|_| "unfit")
         .unwrap();
     let prepared = load(&plan, &mut |_| ()).map_err(|_| "unfit").unwrap();
-    assert_eq!(rows(&prepared), [row("b@example.com", ["low", "rent"])]);
+    assert_eq!(rows(&prepared), [row("a@example.com", ["medium", "own"])]);
+}
+
+#[test]
+fn cells_without_a_value_are_counted_and_none_is_shown_that_few_rows_have() {
+    let world = World::new(CONFIG_TEXT);
+    let told = |prepared: &Prepared| {
+        let cells = prepared.unmapped.iter();
+        cells
+            .map(|told| (told.tag.clone(), told.count(), told.cells.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&world.prepare(None).unwrap()),
+        [
+            ("housing".to_owned(), 1, vec![]),
+            ("risk_appetite".to_owned(), 1, vec![])
+        ]
+    );
+    let mut rows = ROWS.to_owned();
+    for i in 0..3 {
+        rows.push_str(&format!("z{i}@example.com,level 6,own,5,A\n"));
+        rows.push_str(&format!("y{i}@example.com,growth,13800138{i:03},5,A\n"));
+    }
+    fs::write(world.dir.path().join("customers.csv"), rows).unwrap();
+    let seen = told(&world.prepare(None).unwrap());
+    let shown = crate::data::ShownCell {
+        cell: "level 6".to_owned(),
+        rows: 3,
+    };
+    // A column that holds what may be an identifier shows nothing.
+    assert_eq!(
+        seen,
+        [
+            ("housing".to_owned(), 4, vec![]),
+            ("risk_appetite".to_owned(), 4, vec![shown])
+        ]
+    );
+}
+
+#[test]
+fn a_taxonomy_older_than_the_agreements_is_refused() {
+    let world = World::new(&CONFIG_TEXT.replace(
+        "source = ",
+        "taxonomy = { name = \"own\", version = 1 }\nsource = ",
+    ));
+    fs::create_dir(world.dir.path().join("taxonomies")).unwrap();
+    let own = |version: u32| {
+        format!(
+            "version_of_format = 1\nname = \"own\"\nversion = {version}\nextends = {{ name = \"cn-finance\", version = 1 }}\n\
+             [[tags]]\nname = \"pet\"\nmeaning = \"A pet.\"\nsubject = \"person\"\nkind = \"number\"\nclass = \"C1\"\nsecurity_level = 1\n"
+        )
+    };
+    let write = |name: &str, text: &str| {
+        fs::write(world.dir.path().join("taxonomies").join(name), text).unwrap();
+    };
+    write("one.toml", &own(1));
+    let library = counterfoil_policy::taxonomy::Library::load(&[("two", &own(2))]).unwrap();
+    let agreement = fixture::agreement_over(&library, |text| {
+        text.replace(
+            "name = \"cn-finance\"\nversion = 1",
+            "name = \"own\"\nversion = 2",
+        )
+    });
+    let body = fixture::body(
+        &agreement,
+        &DeliverySecret::generate(&mut rand::rng()),
+        fixture::now(),
+    );
+    let refused = plan(world.dir.path(), &agreement, &body, None);
+    let Err(Unfit::Declined(denial)) = refused else {
+        panic!("an older taxonomy serves");
+    };
+    assert_eq!(denial.code, "taxonomy_differs");
+    assert!(denial.would_pass.contains("version = 2"), "{denial:?}");
+    // A broken taxonomy is the owner's own fault, and named with its line.
+    write("one.toml", &own(1).replace("number", "nummer"));
+    let Err(Unfit::Own(error)) = plan(world.dir.path(), &agreement, &body, None) else {
+        panic!("a broken taxonomy serves");
+    };
+    let text = error.to_string();
+    assert!(
+        text.contains("one.toml: line 9: ") && error.exit_code() == 3,
+        "{text}"
+    );
 }
 
 #[test]
 fn what_does_not_fit_is_declined_with_a_code() {
     let with = |from: &str, to: &str| World::new(&CONFIG_TEXT.replace(from, to));
-    assert_eq!(
-        with("years_held >= 2", "years_held >= 1").code(Some("established")),
-        "segment_differs"
-    );
-    assert_eq!(
-        with("years_held >= 2", "years_held >= 1").code(None),
-        "fits"
-    );
-    assert_eq!(
-        with("name = \"established\"", "name = \"loyal\"").code(Some("established")),
-        "segment_missing"
-    );
+    let unmapped = with("years_as_customer = \"years_held\"\n", "");
+    assert_eq!(unmapped.code(Some("established")), "tag_missing");
+    assert_eq!(unmapped.code(None), "fits");
     assert_eq!(
         with("name = \"customers\"", "name = \"clients\"").code(None),
         "dataset_missing"
@@ -188,7 +254,7 @@ fn what_does_not_fit_is_declined_with_a_code() {
     let none = World::new(CONFIG_TEXT);
     fs::write(
         none.dir.path().join("customers.csv"),
-        "mail,risk,home,years_held,status\na@example.com,growth,own,1,closed\n",
+        "mail,risk,home,years_held,status\na@example.com,growth,own,1,X\n",
     )
     .unwrap();
     assert_eq!(none.code(Some("established")), "no_rows");

@@ -16,8 +16,7 @@ columns = { withdrawn = 'withdrawn' }
 ";
 
 fn prepare(rows: &str, config: &str, consents: &str) -> std::result::Result<Prepared, Unfit> {
-    let (head, tail) = CONFIG_TEXT.split_once("[[dataset.segments]]").unwrap();
-    let world = World::new(&format!("{head}{config}[[dataset.segments]]{tail}"));
+    let world = World::new(&format!("{CONFIG_TEXT}{config}"));
     fs::write(world.dir.path().join("customers.csv"), rows).unwrap();
     fs::write(world.dir.path().join("consents.csv"), consents).unwrap();
     let agreement = fixture::agreement();

@@ -1,27 +1,51 @@
 //! Reading a document tree: every fault is noted and reading goes on.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use time::Date;
 
 use super::node::{Node, NodeValue};
-use crate::finding::Finding;
+use crate::finding::{Finding, Findings};
 use crate::moment::{date_text, parse_date};
 use crate::text::{Malformed, echo};
 
 /// What was noted while reading: faults, and on which line each field stands.
 #[derive(Default)]
-pub(super) struct Notes {
-    pub(super) findings: RefCell<Vec<Finding>>,
-    pub(super) lines: RefCell<BTreeMap<String, u32>>,
+pub(crate) struct Notes {
+    pub(crate) findings: RefCell<Vec<Finding>>,
+    pub(crate) lines: RefCell<BTreeMap<String, u32>>,
+}
+
+impl Notes {
+    /// Notes a fault at a line that was read before.
+    pub(crate) fn at(
+        &self,
+        line: Option<u32>,
+        path: &str,
+        problem: impl Into<String>,
+        would_pass: impl Into<String>,
+    ) {
+        self.findings.borrow_mut().push(Finding {
+            line,
+            path: path.to_owned(),
+            problem: problem.into(),
+            would_pass: would_pass.into(),
+        });
+    }
+
+    /// All faults; `None` if there are none.
+    pub(crate) fn into_findings(self) -> Option<Findings> {
+        let findings = self.findings.into_inner();
+        (!findings.is_empty()).then(|| Findings::new(findings))
+    }
 }
 
 /// One value and where it stands.
 #[derive(Clone)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     path: String,
     node: &'a Node,
     line: Option<u32>,
@@ -29,7 +53,7 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn root(node: &'a Node, notes: &'a Notes) -> Self {
+    pub(crate) fn root(node: &'a Node, notes: &'a Notes) -> Self {
         Self {
             path: String::new(),
             node,
@@ -52,13 +76,18 @@ impl<'a> Field<'a> {
     }
 
     /// Notes a fault of this field.
-    pub(super) fn note(&self, problem: impl Into<String>, would_pass: impl Into<String>) {
+    pub(crate) fn note(&self, problem: impl Into<String>, would_pass: impl Into<String>) {
         self.notes.findings.borrow_mut().push(Finding {
             line: self.line,
             path: self.path.clone(),
             problem: problem.into(),
             would_pass: would_pass.into(),
         });
+    }
+
+    /// The line in the text, if it has lines.
+    pub(crate) fn line(&self) -> Option<u32> {
+        self.line
     }
 
     fn expected<T>(&self, would_pass: &str) -> Option<T> {
@@ -69,14 +98,14 @@ impl<'a> Field<'a> {
         None
     }
 
-    pub(super) fn text(&self) -> Option<&'a str> {
+    pub(crate) fn text(&self) -> Option<&'a str> {
         match &self.node.value {
             NodeValue::Text(text) => Some(text),
             _ => self.expected("text in quotes"),
         }
     }
 
-    pub(super) fn parsed<T: FromStr<Err = Malformed>>(&self) -> Option<T> {
+    pub(crate) fn parsed<T: FromStr<Err = Malformed>>(&self) -> Option<T> {
         match self.text()?.parse() {
             Ok(value) => Some(value),
             Err(error) => {
@@ -87,7 +116,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let would_pass = format!("a whole number from {} to {}", range.start(), range.end());
         match &self.node.value {
             NodeValue::Integer(integer) => {
@@ -103,14 +132,14 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn boolean(&self) -> Option<bool> {
+    pub(crate) fn boolean(&self) -> Option<bool> {
         match &self.node.value {
             NodeValue::Boolean(value) => Some(*value),
             _ => self.expected("true or false"),
         }
     }
 
-    pub(super) fn date(&self) -> Option<Date> {
+    pub(crate) fn date(&self) -> Option<Date> {
         let would_pass = "a date like 2026-11-23";
         match &self.node.value {
             NodeValue::Text(text) | NodeValue::Date(text) => {
@@ -125,7 +154,7 @@ impl<'a> Field<'a> {
     }
 
     /// A point on a tag's line: text, number or date, as text; the tag reads it by its kind.
-    pub(super) fn point(&self) -> Option<String> {
+    pub(crate) fn point(&self) -> Option<String> {
         match &self.node.value {
             NodeValue::Text(text) | NodeValue::Number(text) => Some(text.clone()),
             NodeValue::Integer(integer) => Some(integer.to_string()),
@@ -135,7 +164,7 @@ impl<'a> Field<'a> {
     }
 
     /// The elements of a list with `count` elements.
-    pub(super) fn list(&self, count: RangeInclusive<usize>) -> Option<Vec<Field<'a>>> {
+    pub(crate) fn list(&self, count: RangeInclusive<usize>) -> Option<Vec<Field<'a>>> {
         let would_pass = format!("a list of {} to {} elements", count.start(), count.end());
         let NodeValue::List(items) = &self.node.value else {
             return self.expected(&would_pass);
@@ -149,7 +178,7 @@ impl<'a> Field<'a> {
     }
 
     /// Every key with its value, for tables whose keys are data.
-    pub(super) fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
+    pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
         let NodeValue::Table(entries) = &self.node.value else {
             return self.expected("a table like { key = \"value\" }");
         };
@@ -162,7 +191,7 @@ impl<'a> Field<'a> {
         Some(entries.iter().map(entry).collect())
     }
 
-    pub(super) fn table(&self) -> Option<Table<'a>> {
+    pub(crate) fn table(&self) -> Option<Table<'a>> {
         match &self.node.value {
             NodeValue::Table(entries) => Some(Table {
                 field: self.clone(),
@@ -175,21 +204,21 @@ impl<'a> Field<'a> {
 }
 
 /// A table whose keys are fields; [`finish`](Self::finish) notes the keys nobody asked for.
-pub(super) struct Table<'a> {
-    pub(super) field: Field<'a>,
+pub(crate) struct Table<'a> {
+    pub(crate) field: Field<'a>,
     entries: &'a BTreeMap<String, Node>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn optional(&mut self, key: &'static str) -> Option<Field<'a>> {
+    pub(crate) fn optional(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.known.push(key);
         self.entries
             .get(key)
             .map(|node| self.field.child(self.path_of(key), node))
     }
 
-    pub(super) fn required(&mut self, key: &'static str) -> Option<Field<'a>> {
+    pub(crate) fn required(&mut self, key: &'static str) -> Option<Field<'a>> {
         let field = self.optional(key);
         if field.is_none() {
             let path = self.path_of(key);
@@ -197,23 +226,20 @@ impl<'a> Table<'a> {
                 path,
                 ..self.field.clone()
             };
-            absent.note(
-                "the field is missing",
-                format!("give `{key}`; the template shows how"),
-            );
+            absent.note("the field is missing", format!("give `{key}`"));
         }
         field
     }
 
-    pub(super) fn parsed<T: FromStr<Err = Malformed>>(&mut self, key: &'static str) -> Option<T> {
+    pub(crate) fn parsed<T: FromStr<Err = Malformed>>(&mut self, key: &'static str) -> Option<T> {
         self.required(key)?.parsed()
     }
 
-    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         self.required(key)?.integer(range)
     }
 
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for (key, node) in self.entries {
             if !self.known.contains(&key.as_str()) {
                 let path = self.path_of(&echo(key));
@@ -231,6 +257,40 @@ impl<'a> Table<'a> {
             key.to_owned()
         } else {
             format!("{}.{key}", self.field.path)
+        }
+    }
+}
+
+/// Reads every element, so that every fault is noted, then gives all or none.
+pub(crate) fn each<'a, T>(
+    fields: &[Field<'a>],
+    read: impl Fn(&Field<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let read: Vec<Option<T>> = fields.iter().map(read).collect();
+    read.into_iter().collect()
+}
+
+pub(crate) fn optional_list<'a, T>(
+    field: Option<&Field<'a>>,
+    read: impl Fn(&Field<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    match field {
+        Some(field) => each(&field.list(0..=1024)?, read),
+        None => Some(Vec::new()),
+    }
+}
+
+pub(crate) fn no_duplicates<T, K: Ord + std::fmt::Display>(
+    fields: &[Field<'_>],
+    items: &[T],
+    key: impl Fn(&T) -> K,
+) {
+    let mut seen = BTreeSet::new();
+    for (field, item) in fields.iter().zip(items) {
+        let key = key(item);
+        let problem = format!("`{key}` occurs twice");
+        if !seen.insert(key) {
+            field.note(problem, "each once");
         }
     }
 }

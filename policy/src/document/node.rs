@@ -1,4 +1,4 @@
-//! One document tree for both forms of an agreement, so that one reader checks both.
+//! One document tree for TOML and JSON, so that one reader checks both.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,12 +8,12 @@ use toml::de::{DeTable, DeValue};
 use crate::finding::{Finding, Findings};
 
 /// A value with its line, if the document has lines.
-pub(super) struct Node {
-    pub(super) line: Option<u32>,
-    pub(super) value: NodeValue,
+pub(crate) struct Node {
+    pub(crate) line: Option<u32>,
+    pub(crate) value: NodeValue,
 }
 
-pub(super) enum NodeValue {
+pub(crate) enum NodeValue {
     Table(BTreeMap<String, Node>),
     List(Vec<Node>),
     Text(String),
@@ -27,7 +27,7 @@ pub(super) enum NodeValue {
 
 impl NodeValue {
     /// What the value is, in words.
-    pub(super) fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match self {
             Self::Table(_) => "a table",
             Self::List(_) => "a list",
@@ -41,7 +41,7 @@ impl NodeValue {
 }
 
 /// Reads TOML; every syntax error is a finding with its line.
-pub(super) fn from_toml(text: &str) -> Result<Node, Findings> {
+pub(crate) fn from_toml(text: &str) -> Result<Node, Findings> {
     let lines = Lines::of(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -106,7 +106,7 @@ fn plain(number: &str) -> String {
 }
 
 /// Reads JSON. Duplicate keys and spellings are left to the comparison with the canonical form.
-pub(super) fn from_json(bytes: &[u8]) -> Result<Node, Findings> {
+pub(crate) fn from_json(bytes: &[u8]) -> Result<Node, Findings> {
     let value: serde_json::Value = serde_json::from_slice(bytes)
         .map_err(|error| Findings::of_document(format!("not JSON: {error}"), "RFC 8785 JSON"))?;
     Ok(json_node(value))

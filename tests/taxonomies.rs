@@ -1,0 +1,203 @@
+//! Taxonomies, mappings and segments, as an institution's people meet them.
+
+use std::fs;
+
+use counterfoil_tests::process::run;
+use counterfoil_tests::world::{World, chmod_600};
+
+const OWN: &str = r#"version_of_format = 1
+name = "bank-own"
+version = 1
+extends = { name = "cn-finance", version = 1 }
+
+[[tags]]
+name = "pet"
+meaning = "The animal that the customer insured."
+subject = "holdings"
+kind = "categorical"
+class = "C1"
+security_level = 2
+values = ["cat", "dog", "horse"]
+levels = [{ cat = "small", dog = "small", horse = "large" }]
+"#;
+
+const DATASETS: &str = r#"[[dataset]]
+name = "customers"
+taxonomy = { name = "bank-own", version = 1 }
+source = "../customers.csv"
+identifiers = [{ type = "phone", column = "mobile", default_region = "CN" }]
+
+[dataset.tags]
+pet = { column = "animal", values = { "1" = "cat", "2" = "dog", "3" = "horse" } }
+wealth_tier = { column = "aum", bands = [{ below = 1000, value = "mass" }, { value = "private" }] }
+years_as_customer = "years"
+"#;
+
+/// 40 customers; every fourth has an animal that nobody mapped, one a text for a number.
+fn customers() -> String {
+    let mut text = String::from("mobile,animal,aum,years\n");
+    for i in 0..40 {
+        let aum = if i == 7 {
+            "much".to_owned()
+        } else {
+            (i * 100).to_string()
+        };
+        text += &format!("+86138{:08},{},{aum},{}\n", i * 7919, i % 4 + 1, i % 10);
+    }
+    text
+}
+
+fn bank(world: &World) {
+    let home = world.home("bank");
+    world.write_taxonomy("bank", OWN);
+    fs::write(home.join("datasets.toml"), DATASETS).unwrap();
+    chmod_600(&home.join("datasets.toml"));
+    fs::write(world.path("customers.csv"), customers()).unwrap();
+}
+
+#[test]
+fn a_mapping_is_checked_before_anything_runs() {
+    let world = World::joined();
+    bank(&world);
+    let home = world.home("bank");
+    let report = run(&home, ["--json", "dataset", "check"]).json();
+    let dataset = &report["datasets"][0];
+    assert_eq!(
+        (&dataset["rows"], &dataset["usable"]),
+        (&40.into(), &true.into())
+    );
+    assert_eq!(dataset["identifiers"][0]["valid"], 40);
+    let tag = |name: &str| {
+        let tags = dataset["tags"].as_array().unwrap();
+        tags.iter().find(|tag| tag["tag"] == name).unwrap().clone()
+    };
+    let pet = tag("pet");
+    assert_eq!(pet["mapped"], 30);
+    assert_eq!(
+        pet["delivered"],
+        serde_json::json!([["small", 20], ["large", 10]])
+    );
+    assert_eq!(
+        pet["unmapped"]["cells"],
+        serde_json::json!([{ "cell": "4", "rows": 10 }])
+    );
+    let tier = tag("wealth_tier");
+    assert_eq!(tier["mapped"], 39);
+    assert_eq!(
+        tier["unmapped"]["rows"]["the cell is not a decimal number"]["first"],
+        serde_json::json!([9])
+    );
+    assert_eq!(
+        tag("years_as_customer")["delivered"]
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
+
+    let sample = run(&home, ["dataset", "check", "customers", "--rows", "4"]).ok();
+    for told in ["the first 4 rows", "bank-own version 1", "`4`"] {
+        assert_eq!(sample.contains(told), told != "`4`", "{told}: {sample}");
+    }
+    run(&home, ["dataset", "check", "nobody"]).fails(3, &["it has customers"]);
+}
+
+#[test]
+fn a_mapping_that_cannot_serve_ends_with_3_and_shows_no_identifier() {
+    let world = World::joined();
+    bank(&world);
+    let home = world.home("bank");
+    let with = |from: &str, to: &str| {
+        assert!(DATASETS.contains(from));
+        fs::write(home.join("datasets.toml"), DATASETS.replace(from, to)).unwrap();
+        run(&home, ["dataset", "check"])
+    };
+    // The telephone numbers stand where a pet should.
+    let done = with("\"animal\"", "\"mobile\"");
+    assert!(
+        !done.out.contains("86138") && !done.err.contains("86138"),
+        "{done:?}"
+    );
+    done.fails(3, &["no usable value at all"]);
+    with("pet = ", "password = ").fails(3, &["line 8: `password` is of class C3", "never leaves"]);
+    with("\"animal\"", "\"beast\"").fails(3, &["has no column `beast`"]);
+    with(
+        "below = 1000,",
+        "below = 1000, value = \"mass\" }, { below = 999,",
+    )
+    .fails(3, &["line 9: bands overlap"]);
+    with("version = 1 }", "version = 2 }")
+        .fails(3, &["line 3: taxonomy `bank-own` version 2 is not here"]);
+}
+
+#[test]
+fn ones_own_taxonomy_is_checked_by_file_and_line() {
+    let world = World::joined();
+    let home = world.home("bank");
+    let file = world.path("own.toml");
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        run(&home, ["taxonomy", "check", file.to_str().unwrap()])
+    };
+    assert!(check(OWN).ok().contains("bank-own version 1 is valid"));
+    check(&OWN.replace("horse = \"large\"", "hors = \"large\""))
+        .fails(3, &["own.toml: line 14", "`horse` has no parent"]);
+    check(&OWN.replace("\"cn-finance\"", "\"none\""))
+        .fails(3, &["own.toml: line 4", "is not here"]);
+    let shown = run(&home, ["taxonomy", "show"]).ok();
+    for told in ["risk_appetite", "never leaves", "wealth_tier"] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+    let purposes = run(&home, ["agreement", "purposes"]).ok();
+    assert!(
+        purposes.contains("credit_decision") && purposes.contains("denied by default"),
+        "{purposes}"
+    );
+}
+
+#[test]
+fn a_segment_over_a_tag_that_is_not_delivered_is_named_in_the_receipt() {
+    let mut world = World::joined();
+    let text = world
+        .agreement_text(1)
+        .replace(
+            "[owner]",
+            "segment_tags = [\"years_as_customer\"]\n\n[owner]",
+        )
+        .replace(
+            "name = \"renters\"\nwhere = \"housing = 'rent'\"",
+            "name = \"loyal\"\nwhere = \"years_as_customer >= 5\"",
+        );
+    world.sign(&text);
+    let datasets = "[[dataset]]\nname = \"customers\"\nsource = \"../customers.csv\"\n\
+                    identifiers = [{ type = \"phone\", column = \"mobile\" }]\n\
+                    [dataset.tags]\nage_band = \"age\"\nhousing = \"housing\"\nyears_as_customer = \"years\"\n";
+    fs::write(world.home("bank").join("datasets.toml"), datasets).unwrap();
+    chmod_600(&world.home("bank").join("datasets.toml"));
+    let (mut rows, mut asked) = (
+        String::from("mobile,age,housing,years\n"),
+        String::from("phone\n"),
+    );
+    for i in 0..40 {
+        let phone = format!("+86138{:08}", i * 7919);
+        rows += &format!("{phone},30,own,{}\n", i % 10);
+        asked += &format!("{phone}\n");
+    }
+    fs::write(world.path("customers.csv"), rows).unwrap();
+    fs::write(world.path("policies.csv"), asked).unwrap();
+    world.start_owner();
+    let done = world.exchange(&["--json", "--segment", "loyal"]).json();
+    assert_eq!(done["delivered"], 20, "{done}");
+    let file = world.path("log.jsonl");
+    run(
+        &world.home("broker"),
+        ["broker", "export", "--out", file.to_str().unwrap()],
+    )
+    .ok();
+    let log = fs::read_to_string(&file).unwrap();
+    let released = log
+        .lines()
+        .find(|line| line.contains("release.intent"))
+        .unwrap();
+    assert!(released.contains("loyal"), "{released}");
+}
