@@ -122,8 +122,8 @@ fn fewer_tags_need_fewer_categories() {
 #[test]
 fn a_tag_that_the_segment_chooses_by_needs_its_category_as_if_it_were_delivered() {
     let agreement = changed(
-        "columns = { years_held = \"number\", status = \"text\" }\nwhere = \"years_held >= 2 and status in ('active', 'dormant')\"",
-        "columns = { years_held = \"number\", risk_appetite = \"text\" }\nwhere = \"years_held >= 2 and risk_appetite = 'aggressive'\"",
+        "where = \"years_as_customer >= 2 and customer_status in ('active', 'dormant')\"",
+        "where = \"years_as_customer >= 2 and customer_status = 'active' and risk_appetite = 'aggressive'\"",
     )
     .unwrap();
     let housing = "housing".parse().unwrap();
