@@ -14,7 +14,7 @@ use counterfoil_proto::v1::{
 };
 use counterfoil_psi::{Role, SessionId};
 use futures_util::{Stream, StreamExt as _};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{flow_id, off_thread, to_its_end, wire};
 use crate::broker::{Broker, Partner};
@@ -62,17 +62,17 @@ pub(crate) async fn rows(
         }
         let rows = Submission::rows(&header.session, header.count, ROWS_MAX, layout);
         let pieces = inbound.map(|chunk| match chunk?.part {
-            Some(rows_chunk::Part::Rows(piece)) => Ok(piece),
-            _ => Err(Status::invalid_argument("after the header come rows")),
+            Some(rows_chunk::Part::Rows(piece)) => Ok(Some(piece)),
+            _ => Ok(None),
         });
         let stored = match receive(&broker, &running, &partner, rows, pieces).await {
             Ok(rows) => store(&broker, &running, header, rows).await,
-            Err(status) => Err(status),
+            Err(broken) => Err(broken),
         };
         running.received(declared.bucket, stored.as_ref().ok().copied());
         match stored {
             Ok(_) => Ok(Response::new(RowsReply {})),
-            Err(status) => Err(broken(&broker, &running, Role::Owner, status).await),
+            Err(broken) => Err(broken.end(&broker, &running, Role::Owner).await),
         }
     })
     .await
@@ -83,13 +83,17 @@ async fn store(
     running: &Arc<Running>,
     header: RowsHeader,
     rows: Submission,
-) -> Result<SessionId, Status> {
+) -> Result<SessionId, Broken> {
     let (broker, flow, session) = (broker.clone(), running.grant.flow, rows.session);
     let taken = running.buckets(|all| all.is_taken(header.bucket));
     if taken {
-        return Err(Status::already_exists(Misdeclared::Joined.to_string()));
+        return Err(Broken::Call(Status::already_exists(
+            Misdeclared::Joined.to_string(),
+        )));
     }
-    off_thread(move || broker.running.store_rows(*flow.as_bytes(), &header, &rows)).await?;
+    off_thread(move || broker.running.store_rows(*flow.as_bytes(), &header, &rows))
+        .await
+        .map_err(Broken::Flow)?;
     Ok(session)
 }
 
@@ -121,15 +125,15 @@ pub(crate) async fn keys(
         }
         let keys = Submission::keys(&header.session, header.count, header.count);
         let pieces = inbound.map(|chunk| match chunk?.part {
-            Some(keys_chunk::Part::Keys(piece)) => Ok(piece),
-            _ => Err(Status::invalid_argument("after the header come keys")),
+            Some(keys_chunk::Part::Keys(piece)) => Ok(Some(piece)),
+            _ => Ok(None),
         });
         match receive(&broker, &running, &partner, keys, pieces).await {
             Ok(keys) => {
                 let joined = join(&broker, &running, header.bucket, keys).await?;
                 Ok(Response::new(KeysReply { joined }))
             }
-            Err(status) => Err(broken(&broker, &running, Role::Recipient, status).await),
+            Err(broken) => Err(broken.end(&broker, &running, Role::Recipient).await),
         }
     })
     .await
@@ -183,35 +187,43 @@ pub(crate) fn buckets(
     Ok(Response::new(BucketsReply { states }))
 }
 
-/// Takes the pieces of a submission, as many bytes as its header declared and its institution may have in memory.
+/// Takes the pieces of a submission, as many bytes as its header declared and its institution may have in memory. A piece that is
+/// nothing is a message of another kind.
 async fn receive(
     broker: &Broker,
     running: &Running,
     partner: &Partner,
     declared: Result<Submission, WireError>,
-    pieces: impl Stream<Item = Result<Vec<u8>, Status>>,
-) -> Result<Submission, Status> {
-    let mut submission = declared.map_err(wire)?;
+    pieces: impl Stream<Item = Result<Option<Vec<u8>>, Status>>,
+) -> Result<Submission, Broken> {
+    let refused = |error| Broken::Flow(wire(error));
+    let mut submission = declared.map_err(refused)?;
     let budget = &broker.flows.budget;
     let share = budget
         .take(&partner.org, submission.bytes_expected())
         .ok_or_else(|| {
-            Status::resource_exhausted(
+            Broken::Flow(Status::resource_exhausted(
                 "the broker holds as many rows in memory as it may: ask again when other flows have ended",
-            )
+            ))
         })?;
     submission.keep(share);
     let mut pieces = pin!(pieces);
     loop {
         let piece = tokio::select! {
-            () = running.ended().cancelled() => return Err(over()),
+            () = running.ended().cancelled() => return Err(Broken::Call(over())),
             piece = pieces.next() => piece,
         };
         let Some(piece) = piece else { break };
         running.touch();
-        submission.push(&piece?).map_err(wire)?;
+        let piece = piece.map_err(Broken::Call)?.ok_or_else(|| {
+            Broken::Flow(Status::invalid_argument("after the header come records"))
+        })?;
+        submission.push(&piece).map_err(refused)?;
     }
-    submission.check_complete().map_err(wire)?;
+    // A call that its agent cancelled ends like one that is complete (tonic tells no difference): too little ends no flow.
+    submission
+        .check_complete()
+        .map_err(|error| Broken::Call(wire(error)))?;
     Ok(submission)
 }
 
@@ -231,19 +243,27 @@ async fn misdeclared(broker: &Broker, running: &Running, role: Role, error: Misd
     Status::invalid_argument(error.to_string())
 }
 
-/// Ends a flow for a submission that no honest agent makes, or that there is no room for. A connection that broke ends nothing:
-/// its agent comes again.
-async fn broken(broker: &Broker, running: &Running, role: Role, status: Status) -> Status {
-    if matches!(
-        status.code(),
-        Code::InvalidArgument | Code::ResourceExhausted | Code::Internal
-    ) {
-        let reason = format!("the {role}'s submission was refused: {}", status.message());
-        broker
-            .abort(running.grant.flow, "submitting", &reason)
-            .await;
+/// A submission that did not arrive. Told apart by who found fault, not by the code: a transport that breaks may call itself anything.
+enum Broken {
+    /// This call is over, and its agent comes again: its connection broke, or somebody else was first.
+    Call(Status),
+    /// No honest agent makes it, or there is no room for it: the flow ends.
+    Flow(Status),
+}
+
+impl Broken {
+    async fn end(self, broker: &Broker, running: &Running, role: Role) -> Status {
+        match self {
+            Self::Call(status) => status,
+            Self::Flow(status) => {
+                let reason = format!("the {role}'s submission was refused: {}", status.message());
+                broker
+                    .abort(running.grant.flow, "submitting", &reason)
+                    .await;
+                status
+            }
+        }
     }
-    status
 }
 
 /// The columns must be the tags of the request, in its order.
