@@ -54,10 +54,9 @@ key = 'phone'
 dataset_key = 'mobile'
 recipients = ['insurer', 'reinsurer']
 columns = { withdrawn = 'withdrawn' }
-
-[[dataset.segments]]";
+";
     let file = world.home("bank").join("datasets.toml");
-    fs::write(&file, DATASETS.replace("[[dataset.segments]]", config)).unwrap();
+    fs::write(&file, format!("{DATASETS}\n{config}")).unwrap();
     chmod_600(&file);
     let all = phones(1, 380);
     write_customers(&world.path("customers.csv"), &all[..CUSTOMERS]);

@@ -44,8 +44,8 @@ fn each_pack_denies_by_name_and_the_log_says_so() {
         ),
         (
             &[(
-                "form = \"banded\"\nbands = [[25, 45, 65], [45]]",
-                "form = \"exact\"",
+                "[[segments]]",
+                "[[tags]]\nname = \"risk_appetite\"\nform = \"exact\"\n\n[[segments]]",
             )],
             "jrt0171-c2-coarse",
             "JR/T 0171-2020, class C2",
@@ -277,7 +277,7 @@ fn decisions_are_explained_and_tried_again_under_other_rules() {
         ];
         world.at("broker", &[&command[..], more].concat())
     };
-    write("forbid (principal, action, resource) when { context.set_size > 1000 }");
+    write("forbid (principal, action, resource) when { context.set_size > 1024 }");
     let same = backtest(&[]).json();
     assert_eq!(
         (&same["replayed"], &same["not_replayed"]),
