@@ -28,7 +28,6 @@ use zeroize::Zeroizing;
 use crate::agreement::Agreement;
 use crate::agreement::Purpose;
 use crate::moment::Timestamp;
-use crate::tag::Tag;
 use crate::text::{CategoryName, ContactText, FlowId, MethodName, OrgName, SegmentName, TagName};
 
 /// Bytes of a proof in a row.
@@ -111,8 +110,7 @@ pub enum Uncovered {
 impl Scope {
     /// The scope for these tags and this segment; `None` if the agreement asks for no proofs.
     ///
-    /// Who is delivered is known to be in the segment: a tag that it chooses by is told as one that is delivered. Its
-    /// other columns are the owner's own and have no category.
+    /// Who is delivered is known to be in the segment: a tag that it chooses by is told as one that is delivered.
     #[must_use]
     pub fn of<'t>(
         agreement: &'t Agreement,
@@ -120,10 +118,7 @@ impl Scope {
         segment: Option<&SegmentName>,
     ) -> Option<Self> {
         let terms = agreement.consent()?;
-        let segment = segment.and_then(|name| agreement.segment(name));
-        let chosen_by = agreement.tags().iter().map(Tag::name).filter(|tag| {
-            segment.is_some_and(|segment| segment.predicate().tags().contains(tag.as_str()))
-        });
+        let chosen_by = agreement.told_by(segment).map(|(name, _)| name);
         Some(Self {
             recipient: agreement.recipient().name.clone(),
             contact: terms.contact().clone(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::tags::Tagged;
 use crate::document::reader::Field;
-use crate::tag::Tag;
 use crate::text::{CategoryName, ContactText, MethodName, TagName};
 
 /// What an agreement asks of consents, beside its recipient and purpose.
@@ -36,8 +36,8 @@ impl ConsentTerms {
     }
 }
 
-/// Every tag has a category: one without would leave without consent.
-pub(super) fn read(field: &Field<'_>, tags: Option<&[Tag]>) -> Option<ConsentTerms> {
+/// Every tag has a category, one that only segments use too: one without would leave without consent.
+pub(super) fn read(field: &Field<'_>, tagged: Option<&Tagged>) -> Option<ConsentTerms> {
     let mut table = field.table()?;
     let contact = table.parsed("contact");
     let method = table.parsed("method");
@@ -46,20 +46,21 @@ pub(super) fn read(field: &Field<'_>, tags: Option<&[Tag]>) -> Option<ConsentTer
     let listed = listed?;
     let mut categories = BTreeMap::new();
     for (tag, category) in listed.entries()? {
-        let known = tags?.iter().find(|known| known.name().as_str() == tag);
+        let known = tagged?.names().find(|known| known.as_str() == tag);
         match (known, category.parsed()) {
             (Some(known), Some(name)) => {
-                categories.insert(known.name().clone(), name);
+                categories.insert(known.clone(), name);
             }
-            (None, _) => category.note("the agreement has no such tag", "names of its tags"),
+            (None, _) => category.note(
+                "the agreement has no such tag",
+                "names of its tags and segment tags",
+            ),
             (_, None) => {}
         }
     }
-    let missing = tags?
-        .iter()
-        .find(|tag| !categories.contains_key(tag.name()));
-    if let Some(tag) = missing {
-        let problem = format!("tag `{}` has no category", tag.name());
+    let missing = tagged?.names().find(|name| !categories.contains_key(*name));
+    if let Some(name) = missing {
+        let problem = format!("tag `{name}` has no category");
         listed.note(problem, "the category of each tag, as people were told it");
         return None;
     }

@@ -62,9 +62,7 @@ fn document(mut table: Table<'_>, library: Option<&Library>) -> Option<Terms> {
         |field| compliance::read(&field),
     );
     let consent = match table.optional("consent") {
-        Some(field) => {
-            consent::read(&field, tagged.as_ref().map(|tagged| tagged.tags.as_slice())).map(Some)
-        }
+        Some(field) => consent::read(&field, tagged.as_ref()).map(Some),
         None => Some(None),
     };
     table.finish();

@@ -20,6 +20,14 @@ pub(super) struct Tagged {
     pub(super) segments: Vec<Segment>,
 }
 
+impl Tagged {
+    /// Of all tags: those delivered, then those that only segments use.
+    pub(super) fn names(&self) -> impl Iterator<Item = &TagName> {
+        let others = self.segment_tags.iter().map(SegmentTag::name);
+        self.tags.iter().map(Tag::name).chain(others)
+    }
+}
+
 pub(super) fn read(table: &mut Table<'_>, library: Option<&Library>) -> Option<Tagged> {
     let taxonomy_field = table.required("taxonomy");
     let tags_field = table.required("tags");

@@ -1,5 +1,6 @@
 use super::*;
 use crate::agreement::tests::{changed, sample};
+use crate::tag::Tag;
 use proptest::prelude::*;
 
 fn at(text: &str) -> Timestamp {
@@ -134,15 +135,42 @@ fn a_tag_that_the_segment_chooses_by_needs_its_category_as_if_it_were_delivered(
 }
 
 #[test]
+fn so_does_a_tag_that_no_delivery_shows() {
+    let agreement = changed(
+        "years_as_customer = \"profile\"",
+        "years_as_customer = \"history\"",
+    )
+    .unwrap();
+    let (housing, established) = ("housing".parse().unwrap(), "established".parse().unwrap());
+    let categories = |segment| {
+        let scope = Scope::of(&agreement, [&housing], segment).unwrap();
+        scope
+            .categories
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(categories(Some(&established)), ["history", "profile"]);
+    assert_eq!(categories(None), ["profile"]);
+}
+
+#[test]
 fn every_tag_of_an_agreement_has_a_category() {
-    let without = changed(", housing = \"profile\" }", " }").unwrap_err();
+    let without = changed(", housing = \"profile\"", "").unwrap_err();
     assert!(
         without
             .to_string()
             .contains("tag `housing` has no category"),
         "{without}"
     );
-    let stray = changed(", housing = \"profile\" }", ", hosing = \"profile\" }").unwrap_err();
+    let untold = changed(", customer_status = \"profile\" }", " }").unwrap_err();
+    assert!(
+        untold
+            .to_string()
+            .contains("tag `customer_status` has no category"),
+        "{untold}"
+    );
+    let stray = changed(", housing = \"profile\"", ", hosing = \"profile\"").unwrap_err();
     assert!(
         stray.to_string().contains("consent.categories.hosing"),
         "{stray}"

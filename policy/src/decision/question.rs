@@ -10,7 +10,8 @@ use super::{Facts, PartnerFacts};
 use crate::agreement::{Agreement, Region};
 use crate::moment::Timestamp;
 use crate::request::RequestBody;
-use crate::tag::{Form, Tag};
+use crate::tag::{DataClass, Form, Tag};
+use crate::text::TagName;
 
 /// The European Economic Area, where the GDPR is law: the 27 members of the Union, Iceland, Liechtenstein, Norway.
 const EUROPE: [&str; 30] = [
@@ -46,7 +47,7 @@ pub(super) struct PartyFacts {
     pub(super) region_differs: bool,
 }
 
-/// What a rule may know of a tag that was asked for.
+/// What a rule may know of a tag that was asked for, or by which the segment chooses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TagFacts {
@@ -111,10 +112,12 @@ impl Question {
     pub(super) fn new(facts: &Facts<'_>, request: &RequestBody) -> Self {
         let agreement = facts.agreement;
         let declared = agreement.compliance();
-        let tags = request.tags.iter();
-        let tags: Vec<TagFacts> = tags
-            .filter_map(|name| agreement.tag(name))
+        let asked_for = request.tags.iter().filter_map(|name| agreement.tag(name));
+        let told = agreement.told_by(request.segment.as_ref());
+        let told = told.filter(|(name, _)| !request.tags.contains(name));
+        let tags: Vec<TagFacts> = asked_for
             .map(TagFacts::of)
+            .chain(told.map(|(name, class)| TagFacts::told(name, class)))
             .collect();
         Self {
             action: request.kind.to_string(),
@@ -200,6 +203,17 @@ impl Question {
 pub(super) struct Unaskable(String);
 
 impl TagFacts {
+    /// A tag by which the segment chooses, and which is not delivered: that a person belongs tells something of it, and not
+    /// its value.
+    fn told(name: &TagName, class: DataClass) -> Self {
+        Self {
+            name: name.to_string(),
+            class: Some(class.to_string()),
+            exact: false,
+            open: false,
+        }
+    }
+
     fn of(tag: &Tag) -> Self {
         Self {
             name: tag.name().to_string(),

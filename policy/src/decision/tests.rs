@@ -75,6 +75,44 @@ fn assert_denied(
 }
 
 #[test]
+fn rules_about_classes_hear_of_tags_by_which_only_a_segment_chooses() {
+    let text = crate::agreement::tests::sample_text()
+        .replace(
+            "segment_tags = [\"years_as_customer\", ",
+            "segment_tags = [\"assets\", ",
+        )
+        .replace("years_as_customer >= 2", "assets >= 1000000")
+        .replace("years_as_customer = \"profile\"", "assets = \"wealth\"")
+        .replace("separate_consent = true ", "separate_consent = false ");
+    let agreement = Agreement::parse(&text).unwrap();
+    let with = |segment: Option<&str>| {
+        let mut body = body();
+        body.agreement_digest = agreement.digest();
+        body.tags = vec!["housing".parse().unwrap()];
+        body.segment = segment.map(|name| name.parse().unwrap());
+        let caller = "east-life".parse().unwrap();
+        let facts = Facts {
+            status: AgreementStatus::Active,
+            agreement: &agreement,
+            caller: &caller,
+            usage: Usage::default(),
+            owner_limits: OwnerLimits::default(),
+            assessments: Assessments::default(),
+            now: "2026-05-01T12:00:10Z".parse().unwrap(),
+        };
+        let explained = explain(Rules::built_in(), &facts, &body);
+        let denies = |id: &str| {
+            let rule = explained.rules.iter().find(|found| found.rule.id == id);
+            !rule.unwrap().satisfied
+        };
+        (denies("jrt0171-c2-evidence"), denies("jrt0171-c2-coarse"))
+    };
+    // Belonging tells something of the assets, so evidence is asked for, and not their value.
+    assert_eq!(with(Some("established")), (true, false));
+    assert_eq!(with(None), (false, false));
+}
+
+#[test]
 fn a_request_within_the_agreement_is_granted() {
     let grant = assert_granted(|_| {});
     assert_eq!(grant.flow(), body().flow);

@@ -130,10 +130,15 @@ fn a_segment_chooses_by_the_agreements_text() {
 #[test]
 fn a_segment_is_over_values_before_they_are_generalised() {
     let agreement = fixture::agreement_with(|text| {
-        text.replace("segment_tags = ", "# ").replace(
-            "years_as_customer >= 2 and customer_status in ('active', 'dormant')",
-            "risk_appetite > 'cautious' and risk_appetite < 'growth'",
-        )
+        text.replace("segment_tags = ", "# ")
+            .replace(
+                ", years_as_customer = \"profile\", customer_status = \"profile\"",
+                "",
+            )
+            .replace(
+                "years_as_customer >= 2 and customer_status in ('active', 'dormant')",
+                "risk_appetite > 'cautious' and risk_appetite < 'growth'",
+            )
     });
     let world = World::new(CONFIG_TEXT);
     let mut body = fixture::body(
