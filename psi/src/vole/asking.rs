@@ -119,6 +119,18 @@ impl Noise {
         let from = shape.path_blocks();
         self.choices.get(from..from + NOISE + 1).unwrap_or_default()
     }
+
+    /// The noisy vector: zero but for one place in each tree.
+    fn vector(&self, shape: &Shape) -> Zeroizing<Vec<u128>> {
+        let mut vector = Zeroizing::new(vec![0; shape.noisy()]);
+        let trees = vector.chunks_mut(shape.leaves);
+        for ((tree, hole), scalar) in trees.zip(self.holes.iter()).zip(self.scalars(shape)) {
+            if let Some(place) = tree.get_mut(*hole) {
+                *place = *scalar;
+            }
+        }
+        vector
+    }
 }
 
 /// A random word as a number below `range`; the bias is below 2^-40.
@@ -158,19 +170,19 @@ impl Extended {
                 .solve(items)
                 .map_err(|_| Error::from(Misuse::Unsolvable))
         };
-        let (store, (vectors, sum)) = rayon::join(solve, || {
-            let (mut vectors, sum) = self.vectors(trees);
-            code::compress(&mut vectors, shape.length);
-            (vectors, sum)
+        let (store, ((answers, sum), noise)) = rayon::join(solve, || {
+            let (mut answers, sum) = self.answers(trees);
+            code::compress(&mut answers, shape.length);
+            answers.truncate(shape.length);
+            let mut noise = self.noise.vector(&shape);
+            code::compress(&mut noise, shape.length);
+            ((answers, sum), noise)
         });
         let mut store = store?;
-        let mut answers = Zeroizing::new(vec![0; shape.length]);
-        for ((place, answer), [a, c]) in
-            store.iter_mut().zip(answers.iter_mut()).zip(vectors.iter())
-        {
-            *place ^= a;
-            *answer = *c;
+        for (place, noise) in store.iter_mut().zip(noise.iter()) {
+            *place ^= noise;
         }
+        drop(noise);
         let mut header = Vec::new();
         put(
             &mut header,
@@ -193,40 +205,32 @@ impl Extended {
         Ok((submitted, Masked { header, store }))
     }
 
-    /// Noise and its product side by side, before compression, and the check's sum of the latter.
-    fn vectors(&self, trees: &[u8]) -> (Zeroizing<Vec<[u128; 2]>>, u128) {
+    /// The product of the noise and the peer's difference, less the peer's vector, before
+    /// compression; and its sum for the check.
+    fn answers(&self, trees: &[u8]) -> (Zeroizing<Vec<u128>>, u128) {
         let shape = self.direction.shape;
         let growth = growth(&self.direction);
-        let scalars = self.noise.scalars(&shape);
         let products = Zeroizing::new(packed(&shape, &self.rows));
-        let mut vectors = Zeroizing::new(vec![[0; 2]; shape.noisy()]);
-        let sums: Vec<u128> = vectors
+        let mut vector = Zeroizing::new(vec![0; shape.noisy()]);
+        let sums: Vec<u128> = vector
             .par_chunks_mut(shape.leaves)
             .zip(trees.par_chunks(16 * (2 * shape.depth() + 1)))
             .zip(self.noise.holes.par_iter())
-            .zip(scalars)
             .zip(products.par_iter())
             .enumerate()
-            .map(|(tree, ((((vector, message), hole), scalar), product))| {
+            .map(|(tree, (((leaves, message), hole), product))| {
                 let message = take(message);
                 let (known, correction) = self.known_sums(tree, *hole, &message);
-                let mut leaves = Zeroizing::new(vec![0; shape.leaves]);
-                growth.grow_punctured(*hole, &known, &mut leaves);
+                growth.grow_punctured(*hole, &known, leaves);
                 let others = leaves.iter().fold(0, |sum, leaf| sum ^ leaf);
                 if let Some(leaf) = leaves.get_mut(*hole) {
                     *leaf = others ^ correction ^ product;
                 }
-                for (place, ([a, c], leaf)) in vector.iter_mut().zip(leaves.iter()).enumerate() {
-                    *c = *leaf;
-                    if place == *hole {
-                        *a = *scalar;
-                    }
-                }
-                self.drawn.weights.of_tree(&leaves)
+                self.drawn.weights.of_tree(leaves)
             })
             .collect();
         let mask = products.last().copied().unwrap_or_default();
-        (vectors, self.drawn.weights.of_all(&sums) ^ mask)
+        (vector, self.drawn.weights.of_all(&sums) ^ mask)
     }
 
     /// The sums that this side chose, unmasked, and the tree's correction.

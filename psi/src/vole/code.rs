@@ -1,8 +1,8 @@
 //! The expand-convolute code of Raghuraman, Rindal and Tanguy 2023 (CRYPTO; eprint 2023/882), in
 //! the transposed form that compresses a long sparse vector into a short pseudo-random one.
 //!
-//! Of a vector of length n >= 2k, the last n - k elements are convoluted: each is added to a random
-//! half of the [`WINDOW`] that follow it, and to the one after those. That is done twice, around
+//! Of a vector of length n >= 2k, the last n - k elements are convoluted: to each is added a random
+//! half of the [`WINDOW`] before it, as they have become, and the one before those. That is done twice, around
 //! the end, so that the last elements matter as much as the first. Then each of the first k
 //! elements gets seven of the convoluted ones added, at random places: [`REGULAR`] of them one
 //! from each quarter, the others anywhere. The weight 7 and window 24 are the paper's; the
@@ -13,8 +13,16 @@ use rayon::prelude::*;
 
 use super::prg::Stream;
 
-/// Random places of the convolution behind each element.
+/// Elements before each that the convolution adds or not, at random.
 const WINDOW: usize = 24;
+/// Elements whose sums are tabled together: random halves of a window are then read as six of their
+/// 16 sums each (the method of the four Russians).
+const GROUP: usize = 4;
+const SUMS: usize = 1 << GROUP;
+/// Groups before its own that the window of an element lies in whole.
+const WHOLE: usize = WINDOW / GROUP - 1;
+/// Tables at hand: of the current group and the [`WHOLE`] + 2 before it.
+const TABLES: usize = WHOLE + 3;
 /// Places that an output takes from one region each.
 const REGULAR: usize = 4;
 /// Places that an output takes from anywhere.
@@ -31,9 +39,7 @@ const COEFFICIENT_BLOCKS: usize = 256;
 const SEED: u128 = 0xb148_78f8_856c_6df7_e3e5_5310_c15f_dde6;
 
 /// Compresses: the first `k` elements of `x` become the result, the others are overwritten.
-///
-/// An element has `W` words, so that two vectors can be compressed by one walk through memory.
-pub(super) fn compress<const W: usize>(x: &mut [[u128; W]], k: usize) {
+pub(super) fn compress(x: &mut [u128], k: usize) {
     let Some((out, rest)) = x.split_at_mut_checked(k) else {
         return;
     };
@@ -42,44 +48,103 @@ pub(super) fn compress<const W: usize>(x: &mut [[u128; W]], k: usize) {
     expand(rest, out);
 }
 
-fn convolute<const W: usize>(x: &mut [[u128; W]], pass: u64) {
+fn convolute(x: &mut [u128], pass: u64) {
     let mut coefficients = Coefficients::new(pass);
-    // These have their window and the place after it ahead of them.
-    let within = x.len().saturating_sub(WINDOW + 1);
-    for place in 0..within {
-        let bits = coefficients.next();
-        if let Some((element, after)) = x.get_mut(place..).and_then(<[_]>::split_first_mut)
-            && let Some(window) = after.first_chunk_mut()
-        {
-            step(*element, bits, window);
+    // Those of the groups before the first are zero.
+    let mut tables = [[0_u128; SUMS]; TABLES];
+    let (groups, rest) = x.as_chunks_mut::<GROUP>();
+    let mut number = 0;
+    for group in groups {
+        *group = convoluted(*group, coefficients.next(), &tables, number);
+        if let Some(table) = tables.get_mut(number % TABLES) {
+            *table = all_sums(*group);
         }
+        number += 1;
     }
-    wrap(x, within, &mut coefficients);
+    let mut last = [0; GROUP];
+    for (to, from) in last.iter_mut().zip(&*rest) {
+        *to = *from;
+    }
+    last = convoluted(last, coefficients.next(), &tables, number);
+    for (to, from) in rest.iter_mut().zip(last) {
+        *to = from;
+    }
+    wrap(x, pass);
 }
 
+/// A group after the elements before it, and in it, were added. The bits of a word are, from the lowest: the sum of
+/// the group before, of that before it, and so on five times; then four for the rest of the window, which
+/// begins in the sixth group before and ends in the element's own.
 #[inline]
-fn step<const W: usize>(element: [u128; W], bits: u32, window: &mut [[u128; W]; WINDOW + 1]) {
-    for (place, to) in window.iter_mut().enumerate() {
-        let mask = 0_u128.wrapping_sub(u128::from(bits >> place & 1));
-        for (to, from) in to.iter_mut().zip(&element) {
-            *to ^= from & mask;
+fn convoluted(
+    mut group: [u128; GROUP],
+    words: [u32; GROUP],
+    tables: &[[u128; SUMS]; TABLES],
+    number: usize,
+) -> [u128; GROUP] {
+    let sum = |distance: usize, which: usize| {
+        let table = tables.get(number.wrapping_sub(distance) % TABLES);
+        let sum = table.and_then(|table| table.get(which % SUMS));
+        sum.copied().unwrap_or_default()
+    };
+    for (place, (element, word)) in group.iter_mut().zip(words).enumerate() {
+        for distance in 2..=WHOLE {
+            *element ^= sum(distance, nibble(word, distance - 1));
+        }
+        // What lies in the own group comes below, and what is always added is the one before the window.
+        let outside = nibble(word, WHOLE) & ((SUMS - 1) << place);
+        *element ^= sum(WHOLE + 1, outside | ((1 << place) >> 1));
+        if place == 0 {
+            *element ^= sum(WHOLE + 2, SUMS / 2);
+        }
+        *element ^= sum(1, nibble(word, 0));
+    }
+    for place in 1..GROUP {
+        let (known, rest) = group.split_at_mut(place);
+        if let (Some(element), Some(word)) = (rest.first_mut(), words.get(place)) {
+            for (bit, known) in known.iter().enumerate() {
+                let bit = nibble(*word, WHOLE) >> bit & 1;
+                *element ^= known & 0_u128.wrapping_sub(bit as u128);
+            }
         }
     }
+    group
 }
 
-/// The elements from `start` on, whose windows begin again at the front.
-fn wrap<const W: usize>(x: &mut [[u128; W]], start: usize, coefficients: &mut Coefficients) {
+const fn nibble(word: u32, number: usize) -> usize {
+    (word >> (GROUP * number)) as usize % SUMS
+}
+
+/// The sum of each subset of a group.
+#[inline]
+fn all_sums(group: [u128; GROUP]) -> [u128; SUMS] {
+    let mut sums = [0; SUMS];
+    let mut filled = 1;
+    for element in group {
+        let (known, next) = sums.split_at_mut(filled);
+        for (to, from) in next.iter_mut().zip(known) {
+            *to = *from;
+            *to ^= element;
+        }
+        filled *= 2;
+    }
+    sums
+}
+
+/// The first elements, to which those at the end are still to be added.
+fn wrap(x: &mut [u128], pass: u64) {
     let length = x.len();
-    for place in start..length {
-        let Some(element) = x.get(place).copied() else {
-            return;
-        };
-        let bits = coefficients.next();
-        for ahead in 0..=WINDOW {
-            if bits >> ahead & 1 == 1
-                && let Some(to) = x.get_mut((place + 1 + ahead) % length)
-            {
-                for (to, from) in to.iter_mut().zip(&element) {
+    let mut coefficients = Coefficients::new(pass);
+    for first in (0..=WINDOW).step_by(GROUP) {
+        for (within, word) in coefficients.next().into_iter().enumerate() {
+            let place = first + within;
+            let added = (0..WINDOW).filter(|bit| word >> bit & 1 == 1);
+            for distance in added.map(|bit| distance(within, bit)).chain([WINDOW + 1]) {
+                // Of those that are not before the first there is none at this index.
+                let before = (length + place).checked_sub(distance);
+                if let Some(from) = before.and_then(|before| x.get(before)).copied()
+                    && let Some(to) = x.get_mut(place)
+                {
                     *to ^= from;
                 }
             }
@@ -87,7 +152,17 @@ fn wrap<const W: usize>(x: &mut [[u128; W]], start: usize, coefficients: &mut Co
     }
 }
 
-/// For each element, 24 random bits and a one.
+/// How far before an element, `within` its group, the one lies that a bit of its word adds.
+const fn distance(within: usize, bit: usize) -> usize {
+    let (group, other) = (bit / GROUP, bit % GROUP);
+    if group == WHOLE && other < within {
+        within - other
+    } else {
+        GROUP * (group + 1) + within - other
+    }
+}
+
+/// For each element of a group a word, of which [`WINDOW`] bits are used.
 struct Coefficients {
     stream: Stream,
     blocks: [u128; COEFFICIENT_BLOCKS],
@@ -99,7 +174,7 @@ impl Coefficients {
         Self {
             stream: Stream::new(SEED, pass),
             blocks: [0; COEFFICIENT_BLOCKS],
-            used: 4 * COEFFICIENT_BLOCKS,
+            used: COEFFICIENT_BLOCKS,
         }
     }
 
@@ -108,19 +183,18 @@ impl Coefficients {
         clippy::cast_possible_truncation,
         reason = "the low 32 bits of a block are meant"
     )]
-    fn next(&mut self) -> u32 {
-        if self.used == 4 * COEFFICIENT_BLOCKS {
+    fn next(&mut self) -> [u32; GROUP] {
+        if self.used == COEFFICIENT_BLOCKS {
             self.stream.fill(&mut self.blocks);
             self.used = 0;
         }
-        let block = self.blocks.get(self.used / 4).copied().unwrap_or_default();
-        let word = (block >> (32 * (self.used % 4))) as u32;
+        let block = self.blocks.get(self.used).copied().unwrap_or_default();
         self.used += 1;
-        word & ((1 << WINDOW) - 1) | 1 << WINDOW
+        [0, 32, 64, 96].map(|shift| (block >> shift) as u32)
     }
 }
 
-fn expand<const W: usize>(from: &[[u128; W]], out: &mut [[u128; W]]) {
+fn expand(from: &[u128], out: &mut [u128]) {
     out.par_chunks_mut(ROWS_BATCH)
         .enumerate()
         .for_each(|(number, out)| {
@@ -129,10 +203,7 @@ fn expand<const W: usize>(from: &[[u128; W]], out: &mut [[u128; W]]) {
             Stream::new(SEED, EXPANSION + number as u64).fill(&mut words);
             for (out, words) in out.iter_mut().zip(words.as_chunks::<2>().0) {
                 for place in places(*words, from.len()) {
-                    let element = from.get(place).copied().unwrap_or([0; W]);
-                    for (to, from) in out.iter_mut().zip(&element) {
-                        *to ^= from;
-                    }
+                    *out ^= from.get(place).copied().unwrap_or_default();
                 }
             }
         });

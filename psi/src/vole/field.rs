@@ -13,57 +13,47 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// x^128 modulo the field's polynomial: the element that changes nothing when multiplied with.
 const REDUCTION: u128 = 0xc200_0000_0000_0000_0000_0000_0000_0001;
 
-const NIBBLES: usize = 32;
-const NIBBLE_VALUES: usize = 16;
-
 /// a * x in the ordinary product, in constant time.
 pub(super) const fn times_x(a: u128) -> u128 {
     let carry = 0_u128.wrapping_sub(a >> 127);
     (a << 1) ^ (carry & REDUCTION)
 }
 
-/// Multiplies many elements by one, by tables (8 KiB) of that one.
+/// Multiplies many elements by one, by tables (64 KiB) of that one.
 ///
 /// The tables are read at places that depend on the other factor. That factor is a message of the
 /// peer or the hash of an own item, which decides memory accesses of the key-value store as well;
 /// the secret factor is in the tables only.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub(super) struct Multiplier(Vec<[u128; NIBBLE_VALUES]>);
+pub(super) struct Multiplier(Vec<[u128; 256]>);
 
 impl Multiplier {
     pub(super) fn new(factor: u128) -> Self {
         // dot(factor, 1), which doubling takes to dot(factor, x^i).
         let mut power = hash(factor, &[1]);
-        let mut tables = vec![[0; NIBBLE_VALUES]; NIBBLES];
+        let mut tables = vec![[0; 256]; 16];
         for table in &mut tables {
-            let mut powers = [0; 4];
-            for p in &mut powers {
-                *p = power;
-                power = times_x(power);
-            }
-            for (value, entry) in table.iter_mut().enumerate() {
-                for (bit, p) in powers.iter().enumerate() {
-                    if value >> bit & 1 == 1 {
-                        *entry ^= p;
-                    }
+            let mut filled = 1;
+            while filled < table.len() {
+                let (known, next) = table.split_at_mut(filled);
+                for (to, from) in next.iter_mut().zip(known) {
+                    *to = *from ^ power;
                 }
+                power = times_x(power);
+                filled *= 2;
             }
-            powers.zeroize();
         }
+        power.zeroize();
         Self(tables)
     }
 
     /// dot(factor, x).
+    #[inline]
     pub(super) fn mul(&self, x: u128) -> u128 {
-        let mut product = 0;
-        for (table, place) in self.0.iter().zip((0..128).step_by(4)) {
-            let [nibble, ..] = (x >> place).to_le_bytes();
-            product ^= table
-                .get(usize::from(nibble & 0xf))
-                .copied()
-                .unwrap_or_default();
-        }
-        product
+        let products = self.0.iter().zip(x.to_le_bytes());
+        products.fold(0, |sum, (table, byte)| {
+            sum ^ table.get(usize::from(byte)).copied().unwrap_or_default()
+        })
     }
 }
 

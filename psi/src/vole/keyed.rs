@@ -99,7 +99,7 @@ impl Begun {
     }
 }
 
-type Leaves = Zeroizing<Vec<[u128; 1]>>;
+type Leaves = Zeroizing<Vec<u128>>;
 
 fn trees(
     direction: &Direction,
@@ -112,9 +112,8 @@ fn trees(
     let growth = growth(direction);
     let mut seeds = Zeroizing::new(vec![0; NOISE]);
     Stream::new(roots, 0).fill(&mut seeds);
-    let mut leaves = Zeroizing::new(vec![[0]; shape.noisy()]);
+    let mut leaves = Zeroizing::new(vec![0; shape.noisy()]);
     let messages: Vec<Vec<u8>> = leaves
-        .as_flattened_mut()
         .par_chunks_mut(shape.leaves)
         .zip(seeds.par_iter())
         .zip(rows.par_chunks(shape.depth()))
@@ -159,7 +158,7 @@ impl Grown {
         let weights = Weights { leaf, tree };
         let shape = self.direction.shape;
         let delta = Multiplier::new(*self.delta);
-        let sum = weights.of_leaves(self.leaves.as_flattened(), shape.leaves);
+        let sum = weights.of_leaves(&self.leaves, shape.leaves);
         let answer = shown(&self.direction, sum ^ *self.mask ^ delta.mul(masked_sum));
         code::compress(&mut self.leaves, shape.length);
         self.leaves.truncate(shape.length);
@@ -209,7 +208,7 @@ impl Key {
             .par_iter_mut()
             .zip(elements)
             .with_min_len(1_024)
-            .for_each(|([place], element)| {
+            .for_each(|(place, element)| {
                 *place ^= self.delta.mul(u128::from_le_bytes(*element));
             });
         self.absorbed += elements.len();
@@ -224,7 +223,7 @@ impl Key {
     /// The function at each item, before it is hashed.
     pub(super) fn evaluate(&self, items: &[Hashed]) -> Zeroizing<Vec<u128>> {
         let rows = Rows::new(self.direction.layout, self.row_seed, items);
-        let mut values = Zeroizing::new(rows.decode(self.vector.as_flattened()));
+        let mut values = Zeroizing::new(rows.decode(&self.vector));
         values
             .par_iter_mut()
             .zip(items)
@@ -239,7 +238,7 @@ impl Key {
 #[cfg(test)]
 impl Key {
     pub(super) fn parts(&self) -> (&[u128], &Multiplier) {
-        (self.vector.as_flattened(), &self.delta)
+        (&self.vector, &self.delta)
     }
 
     pub(super) fn coin(&self) -> u128 {
