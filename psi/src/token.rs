@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hkdf::HkdfExtract;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -11,7 +11,8 @@ use crate::row::{RowKey, SealKey};
 use crate::session::{Role, SessionId};
 
 const EXTRACT_LABEL: &[u8] = b"counterfoil/token/v1";
-const PAIR_LABEL: &[u8] = b"counterfoil/token/pair/v1";
+/// 32 bytes, so that with the session they fill a block of SHA-256, which is then hashed once for all items.
+const PAIR_PREFIX: [u8; 32] = *b"counterfoil/token/pair/v2\0\0\0\0\0\0\0";
 const MATCH_ID_LABEL: &[u8] = b"counterfoil/match-id/v1";
 const OWNER_ROW_LABEL: &[u8] = b"counterfoil/row-key/owner/v1";
 const RECIPIENT_ROW_LABEL: &[u8] = b"counterfoil/row-key/recipient/v1";
@@ -41,8 +42,8 @@ impl MatchId {
 
 /// T(z): what both holders of an identifier compute, and neither alone.
 ///
-/// The 32 bytes are the pseudo-random key of HKDF-SHA256 (RFC 5869) whose salt is
-/// the session; match id and row keys are expanded from it when asked for, so a
+/// The 32 bytes are the pseudo-random key of HKDF-SHA256 (RFC 5869), extracted with the session as
+/// salt (`dh`) or hashed with it (`vole`); match id and row keys are expanded from it when asked for, so a
 /// million tokens are 32 MiB. Neither `Clone` nor `Copy`: [`Token::into_seal_key`]
 /// consumes it, which is what makes each sealing key seal once.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -113,29 +114,38 @@ const fn row_label(sealer: Role) -> &'static [u8] {
     }
 }
 
-/// Makes the tokens of one session out of two function values each.
-///
-/// HKDF-Extract as in [`Token::derive`], with a label of its own, and with the salt taken in once.
-pub(crate) struct Deriver(HkdfExtract<Sha256>);
+/// Makes the tokens of one session out of two function values each: SHA-256, as the random oracle that
+/// VOLE.md takes it for.
+pub(crate) struct Deriver(Sha256);
 
 impl Deriver {
     pub(crate) fn new(session: &SessionId) -> Self {
-        let mut extract = HkdfExtract::<Sha256>::new(Some(session.as_bytes()));
-        extract.input_ikm(PAIR_LABEL);
-        Self(extract)
+        let start = Sha256::new().chain_update(PAIR_PREFIX);
+        Self(start.chain_update(session.as_bytes()))
     }
 
-    /// The token of an item from the owner's and the recipient's function at it. The values have
-    /// fixed lengths and come first, so the encoding is injective.
+    /// The token of an item from the owner's and the recipient's function at it.
+    ///
+    /// Fixed lengths come first, and the item's own length before it: the encoding is free of
+    /// prefixes, which SHA-256 needs to stand for a random oracle (Coron et al. 2005). A telephone
+    /// number fits the block.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a set takes items of up to 2^16 - 1 bytes"
+    )]
     pub(crate) fn pair(&self, [owner, recipient]: [u128; 2], item: &[u8]) -> Token {
-        let mut extract = self.0.clone();
-        extract.input_ikm(&owner.to_le_bytes());
-        extract.input_ikm(&recipient.to_le_bytes());
-        extract.input_ikm(item);
-        let (mut prk, _) = extract.finalize();
-        let token = Token(prk.into());
-        prk.zeroize();
-        token
+        let mut values = Zeroizing::new([0; 34]);
+        let (halves, length) = values.split_at_mut(32);
+        let parts = owner
+            .to_le_bytes()
+            .into_iter()
+            .chain(recipient.to_le_bytes());
+        for (to, from) in halves.iter_mut().zip(parts) {
+            *to = from;
+        }
+        length.copy_from_slice(&(item.len() as u16).to_be_bytes());
+        let hash = self.0.clone().chain_update(values.as_slice());
+        Token(hash.chain_update(item).finalize().into())
     }
 }
 
@@ -183,6 +193,21 @@ mod tests {
             hex::encode(t.row_key(Role::Recipient).expose()),
             "d1a8449ab547acb5ccded6f08c64e18da5a0ff578bb84f222da6386575a941b3"
         );
+    }
+
+    #[test]
+    fn the_derivation_from_two_values_is_pinned() {
+        // Python's hashlib and hmac over the definition, apart from this code.
+        let deriver = Deriver::new(&SessionId::from_bytes([1; 32]));
+        let t = deriver.pair([2, 3], b"phone\0+8613812345678");
+        assert_eq!(
+            hex::encode(t.match_id().as_bytes()),
+            "d644638eca6a18b3b2416a27e4ce83b3"
+        );
+        assert_ne!(t, deriver.pair([3, 2], b"phone\0+8613812345678"));
+        assert_ne!(t, deriver.pair([2, 3], b"phone\0+8613812345679"));
+        let other = Deriver::new(&SessionId::from_bytes([2; 32]));
+        assert_ne!(t, other.pair([2, 3], b"phone\0+8613812345678"));
     }
 
     #[test]

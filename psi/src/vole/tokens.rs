@@ -4,19 +4,17 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::direction::first_half;
 use super::okvs::Hashed;
 use crate::identifier::IdentifierSet;
-use crate::session::{Role, SessionId};
+use crate::session::SessionId;
 use crate::token::{Deriver, Token};
 
 /// Items that a core takes at a time.
 const BATCH: usize = 1_024;
 
 /// 32 bytes, so that with the session they fill a block of SHA-256, which is then hashed once for
-/// all items. The last byte of an output's prefix is the role whose key it is.
+/// all items.
 const ITEM_PREFIX: [u8; 32] = *b"counterfoil/vole/item/v1\0\0\0\0\0\0\0\0";
-const OUTPUT_PREFIX: [u8; 31] = *b"counterfoil/vole/output/v1\0\0\0\0\0";
 
 /// H(z): the value of each item in the store, and the seed of its row.
 pub(super) fn hash_items(session: &SessionId, items: &IdentifierSet) -> Zeroizing<Vec<Hashed>> {
@@ -47,25 +45,6 @@ const fn first_index(batch: usize) -> u32 {
     (batch * BATCH) as u32
 }
 
-/// F of one side's key: the output hash over the evaluation and the item (the papers' H^o).
-struct Output(Sha256);
-
-impl Output {
-    fn new(session: &SessionId, keyed: Role) -> Self {
-        Self(
-            Sha256::new()
-                .chain_update(OUTPUT_PREFIX)
-                .chain_update([keyed.tag()])
-                .chain_update(session.as_bytes()),
-        )
-    }
-
-    fn of(&self, evaluated: u128, item: &[u8]) -> u128 {
-        let hash = self.0.clone().chain_update(evaluated.to_le_bytes());
-        first_half(&hash.chain_update(item).finalize().into())
-    }
-}
-
 /// T(z) for each item, from what the owner's key and the recipient's key give for it.
 pub(super) fn tokens(
     session: &SessionId,
@@ -73,8 +52,6 @@ pub(super) fn tokens(
     owner: &[u128],
     recipient: &[u128],
 ) -> Vec<Token> {
-    let owner_output = Output::new(session, Role::Owner);
-    let recipient_output = Output::new(session, Role::Recipient);
     let deriver = Deriver::new(session);
     let mut tokens: Vec<Token> = (0..items.len()).map(|_| Token::pending()).collect();
     tokens
@@ -85,12 +62,7 @@ pub(super) fn tokens(
         .for_each(|(number, ((tokens, owner), recipient))| {
             let values = owner.iter().zip(recipient).zip(first_index(number)..);
             for (token, ((owner, recipient), index)) in tokens.iter_mut().zip(values) {
-                let item = items.item(index);
-                let pair = [
-                    owner_output.of(*owner, item),
-                    recipient_output.of(*recipient, item),
-                ];
-                *token = deriver.pair(pair, item);
+                *token = deriver.pair([*owner, *recipient], items.item(index));
             }
         });
     tokens
