@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use counterfoil_tests::World;
 use counterfoil_tests::data::{phones, write_customers, write_policies};
+use counterfoil_tests::usage::Usage;
 
 fn main() {
     let rows: usize = std::env::var("COUNTERFOIL_ROWS")
@@ -32,18 +33,19 @@ fn main() {
     ]
     .map(|(name, id)| (name, id, Usage::of(id)));
     let started = Instant::now();
-    let mut exchange = world
+    let exchange = world
         .exchange_command()
         .args(["--json", "--carry", "policy"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let mut recipient = Usage::default();
-    while exchange.try_wait().unwrap().is_none() {
-        // Both figures only grow, so the last look before the end is as good as the end.
-        if let Some(usage) = Usage::read(exchange.id()) {
-            recipient = usage;
-        }
+    while !recipient.ended {
+        let usage = Usage::of(exchange.id());
+        recipient = Usage {
+            peak_mib: recipient.peak_mib.max(usage.peak_mib),
+            ..usage
+        };
         std::thread::sleep(Duration::from_millis(2));
     }
     let wall = started.elapsed();
@@ -71,35 +73,4 @@ fn main() {
 
 fn report(name: &str, cpu_s: f64, peak_mib: u64) {
     println!("{name:16} {cpu_s:>8.2} {peak_mib:>10} MiB");
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    cpu_s: f64,
-    peak_mib: u64,
-}
-
-impl Usage {
-    fn of(id: u32) -> Self {
-        Self::read(id).expect("the process runs")
-    }
-
-    /// From procfs (Linux): user and system time, and the high-water mark of resident memory.
-    fn read(id: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // Fields 14 and 15, counted from 1; the name in field 2 may have spaces but ends with the last parenthesis.
-        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-        let ticks: u64 =
-            fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(Self {
-            // The tick of procfs is 1/100 s on every Linux that Rust's std supports.
-            cpu_s: ticks as f64 / 100.0,
-            peak_mib: kib / 1024,
-        })
-    }
 }

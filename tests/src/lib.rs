@@ -9,6 +9,7 @@ pub mod data;
 pub mod hand;
 pub mod memory;
 pub mod process;
+pub mod usage;
 pub mod world;
 
 pub use process::{Done, Serving, counterfoil, run};
