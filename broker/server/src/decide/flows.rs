@@ -13,7 +13,7 @@ use counterfoil_policy::decision::{
 };
 use counterfoil_policy::moment::Timestamp as Moment;
 use counterfoil_policy::request::{RequestBody, SignedRequest, VerifiedRequest};
-use counterfoil_policy::tag::DataClass;
+use counterfoil_policy::tag::{DataClass, Tag};
 use counterfoil_policy::text::OrgName as PolicyOrg;
 use counterfoil_proto::delivery::SUITE;
 use sha2::{Digest as _, Sha256};
@@ -310,16 +310,22 @@ fn with_abroad(state: &State, agreement: &Agreement, now: Moment, usage: Usage) 
         })
 }
 
-/// A tag of class C2 was asked for.
+/// A tag of class C2 was asked for, or chosen by.
 fn sensitive(agreement: &Agreement, grant: &FlowGranted) -> bool {
     let asked = grant.tags.as_slice();
-    let mut tags = agreement.tags().iter();
-    tags.any(|tag| {
-        tag.class() != DataClass::C1
-            && asked
-                .iter()
-                .any(|name| name.as_str() == tag.name().as_str())
-    })
+    let asked = agreement.tags().iter().filter(|tag| {
+        let name = tag.name().as_str();
+        asked.iter().any(|asked| asked.as_str() == name)
+    });
+    let segment = grant
+        .segment
+        .as_ref()
+        .and_then(|name| name.as_str().parse().ok());
+    let told = agreement.told_by(segment.as_ref()).map(|(_, class)| class);
+    asked
+        .map(Tag::class)
+        .chain(told)
+        .any(|class| class != DataClass::C1)
 }
 
 fn goes_abroad(state: &State, agreement: &Agreement, now: Moment) -> bool {

@@ -250,7 +250,13 @@ fn caps_count_what_the_log_granted_in_the_period_and_nothing_else() {
     let of_size = |flow, size| request_with(&agreement, flow, |body| body.set_size = size);
     let decided = asked(&story, &of_size(1, 150));
     denied(&mut story, decided, "over_rows", "set_size");
-    granted(&mut story, &of_size(2, 100));
+    // A request for a segment is charged as one for the whole dataset.
+    let of_segment = request_with(&agreement, 2, |body| {
+        body.set_size = 100;
+        body.segment = Some("established".parse().unwrap());
+    });
+    let event = granted(&mut story, &of_segment);
+    assert_eq!(event.segment.unwrap().as_str(), "established");
     let decided = asked(&story, &of_size(3, 51));
     denied(&mut story, decided, "over_identifiers", "set_size");
     granted(&mut story, &of_size(4, 50));
@@ -261,6 +267,36 @@ fn caps_count_what_the_log_granted_in_the_period_and_nothing_else() {
         "over_flows",
         "agreement.caps.flows_per_period",
     );
+}
+
+#[test]
+fn sensitive_data_abroad_counts_where_only_the_segment_chose_by_it() {
+    let agreement = agreement_with(&[
+        ("recipient_region = \"CN\"", "recipient_region = \"SG\""),
+        (
+            "segment_tags = [\"years_as_customer\", ",
+            "segment_tags = [\"assets\", ",
+        ),
+        ("years_as_customer >= 2", "assets >= 1000000"),
+        ("years_as_customer = \"profile\"", "assets = \"wealth\""),
+    ]);
+    let mut story = Story::with(&agreement);
+    let mut counted = |flow, segment: Option<&str>| {
+        story.told(FlowGranted {
+            segment: segment.map(label),
+            tags: List::new(vec![label("housing")]).unwrap(),
+            set_size: Integer::new(1000).unwrap(),
+            agreement: reference(&agreement),
+            ..testing::granted_event(&testing::agreement(), flow)
+        });
+        let usage = with_abroad(&story.state, &agreement, moment(now()), Usage::default());
+        (
+            usage.people_abroad_this_year,
+            usage.sensitive_abroad_this_year,
+        )
+    };
+    assert_eq!(counted(1, None), (1000, 0));
+    assert_eq!(counted(2, Some("established")), (2000, 1000));
 }
 
 #[test]
