@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Agreement, LegalBasis};
-use crate::tag::{Form, Tag};
+use super::{Agreement, LegalBasis, Segment};
+use crate::tag::{DataClass, Form, Tag};
 
 mod minimal;
 
@@ -57,8 +57,35 @@ pub fn lint(agreement: &Agreement) -> Vec<Advice> {
     for (index, tag) in agreement.tags().iter().enumerate() {
         lint_tag(&format!("tags[{index}]"), tag, &mut add);
     }
+    for (index, segment) in agreement.segments().iter().enumerate() {
+        lint_segment(&format!("segments[{index}]"), segment, agreement, &mut add);
+    }
     advice.sort();
     advice
+}
+
+/// Who is delivered is known to be in the segment, whatever tags were asked for.
+fn lint_segment(
+    path: &str,
+    segment: &Segment,
+    agreement: &Agreement,
+    add: &mut impl FnMut(String, String),
+) {
+    let told = agreement.told_by(Some(segment.name()));
+    let told: Vec<_> = told
+        .filter(|(_, class)| *class != DataClass::C1)
+        .map(|(name, class)| format!("`{name}` ({class})"))
+        .collect();
+    if !told.is_empty() {
+        add(
+            path.to_owned(),
+            format!(
+                "belonging to `{}` tells of {}, even where the tag is not delivered; a segment over tags of class C1 tells less",
+                segment.name(),
+                told.join(", ")
+            ),
+        );
+    }
 }
 
 fn lint_caps(agreement: &Agreement, add: &mut impl FnMut(String, String)) {

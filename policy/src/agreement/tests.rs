@@ -661,6 +661,11 @@ fn advice_has_lines_and_reasons() {
             "flows_per_period = 120",
             "caps.flows_per_period",
         ),
+        (
+            "where = \"years_as_customer >= 2",
+            "where = \"risk_appetite = 'aggressive' and years_as_customer >= 2",
+            "segments[0]",
+        ),
     ] {
         let text = to.replace("500000 ", "5000 ");
         let advice = lint(&changed(from, &text).unwrap());
