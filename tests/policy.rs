@@ -180,7 +180,16 @@ fn two_officers_assess_and_flows_stop_and_start_by_it() {
 
 #[test]
 fn a_running_flow_stops_when_the_standing_falls() {
-    let mut world = World::small(63);
+    stops_a_running_flow(63, "10", 30, "standing");
+}
+
+#[test]
+fn a_running_flow_stops_when_a_certificate_has_lapsed() {
+    stops_a_running_flow(65, "90", -1, "certificate-lapsed");
+}
+
+fn stops_a_running_flow(seed: u64, standing: &str, certified_days: i64, rule: &str) {
+    let mut world = World::small(seed);
     with_officers(&world);
     signal(world.owner.as_ref().unwrap().id(), "STOP");
     let mut exchange = Started::start(world.exchange_command());
@@ -191,12 +200,12 @@ fn a_running_flow_stops_when_the_standing_falls() {
             .iter()
             .any(|entry| event_of(entry)["type"] == "flow.granted")
     });
-    assess(&world, "10", &certified_until(30));
+    assess(&world, standing, &certified_until(certified_days));
     approve(&world, "lou").ok();
     signal(world.owner.as_mut().unwrap().id(), "CONT");
-    exchange.finish().fails(4, &["standing"]);
+    exchange.finish().fails(4, &[rule]);
     let decision = newest(&world, "flow.refused");
-    assert_eq!(decision["rule"], "standing", "{decision:#}");
+    assert_eq!(decision["rule"], rule, "{decision:#}");
     assert!(!world.path("matched.csv").exists());
     let released = world.entries();
     assert!(
