@@ -92,19 +92,19 @@ fn a_segment_is_evaluated_at_the_owner() {
 }
 
 #[test]
-fn vole_delivers_what_dh_does_and_the_log_names_what_ran() {
+fn vole_delivers_what_dh_does_and_log_and_receipt_name_what_ran() {
     for (agreed, ran) in [("vole", "vole"), ("auto", "dh")] {
         let line = |protocol: &str| format!("protocol = \"{protocol}\"");
         let world = world_with(|text| text.replace(&line("dh"), &line(agreed)));
         let done = world.exchange(&["--json"]).json();
         assert_eq!(done["delivered"], 120, "{agreed}");
-        let granted = world
-            .entries()
-            .iter()
-            .map(|entry| event_of(entry).clone())
-            .find(|event| event["type"] == "flow.granted")
-            .unwrap();
-        assert_eq!(granted["protocol"], ran);
+        assert_eq!(done["protocol"], ran);
+        let entries = world.entries();
+        for kind in ["flow.granted", "release.intent"] {
+            let mut events = entries.iter().map(event_of);
+            let event = events.find(|event| event["type"] == kind).unwrap();
+            assert_eq!(event["protocol"], ran, "{kind}");
+        }
         run(&world.home("insurer"), ["audit", "verify"]).ok();
     }
 }

@@ -118,6 +118,7 @@ pub(crate) fn intent(byte: u8) -> ReleaseIntent {
         agreement: agreement(),
         purpose: label("cross-sell"),
         legal_basis: label("consent"),
+        protocol: label("dh"),
         source: ReleaseSource {
             org: org("meridian-bank"),
             dataset: label("retail"),

@@ -131,6 +131,10 @@ fn first_difference(intent: &ReleaseIntent, known: &Known<'_>) -> Option<&'stati
             intent.legal_basis.as_str() == agreement.legal_basis().as_str(),
         ),
         (
+            "protocol",
+            intent.protocol.as_str() == agreement.protocol().for_request(request.set_size).as_str(),
+        ),
+        (
             "source.org",
             intent.source.org.as_str() == agreement.owner().name.as_str(),
         ),

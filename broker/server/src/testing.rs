@@ -333,6 +333,7 @@ pub(crate) fn intent_event(agreement: &Agreement, flow: u8) -> ReleaseIntent {
         agreement: grant.agreement,
         purpose: grant.purpose,
         legal_basis: grant.legal_basis,
+        protocol: grant.protocol,
         source: ReleaseSource {
             org: grant.source.org,
             dataset: grant.source.dataset,

@@ -242,6 +242,8 @@ events! {
         purpose: Label,
         /// On which legal basis.
         legal_basis: Label,
+        /// The matching protocol that ran.
+        protocol: Label,
         /// Whose data, and which columns.
         source: ReleaseSource,
         /// What was done to the rows.

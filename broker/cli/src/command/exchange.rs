@@ -144,9 +144,10 @@ fn describe(done: &Exchanged) -> String {
         format!("\n  the owner left out {count} of its customers for want of a consent to this")
     });
     format!(
-        "{} common customers of `{}` written to {}{}\n  {} rows were made coarser, {} left out, so that no group is smaller than agreed{}\n  recorded as entry {} of the broker's log; receipt verified and kept in {}{}",
+        "{} common customers of `{}`, matched with {}, written to {}{}\n  {} rows were made coarser, {} left out, so that no group is smaller than agreed{}\n  recorded as entry {} of the broker's log; receipt verified and kept in {}{}",
         done.delivered,
         done.owner,
+        done.protocol,
         done.output.display(),
         withheld.unwrap_or_default(),
         done.generalised,

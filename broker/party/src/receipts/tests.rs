@@ -122,6 +122,7 @@ impl World {
             },
             purpose: label("marketing_suitability"),
             legal_basis: label("consent"),
+            protocol: label("dh"),
             source: ReleaseSource {
                 org: log_org(OWNER),
                 dataset: label("customers"),
@@ -208,7 +209,7 @@ fn what_the_log_released_opens_and_its_receipt_is_kept() {
 #[test]
 fn a_receipt_of_anything_else_is_refused_with_the_field() {
     type Edit = fn(&mut ReleaseIntent);
-    let edits: [(&str, Edit); 12] = [
+    let edits: [(&str, Edit); 13] = [
         ("flow", |i| i.flow = LogFlow::from_bytes([8; 16])),
         ("agreement.sha256", |i| {
             i.agreement.sha256 = Digest::from_bytes([0; 32])
@@ -217,6 +218,7 @@ fn a_receipt_of_anything_else_is_refused_with_the_field() {
         ("agreement.id", |i| i.agreement.id = label("another")),
         ("purpose", |i| i.purpose = label("risk_assessment")),
         ("legal_basis", |i| i.legal_basis = label("contract")),
+        ("protocol", |i| i.protocol = label("vole")),
         ("source.org", |i| {
             i.source.org = counterfoil_audit::entry::OrgName::new("south-bank").unwrap()
         }),

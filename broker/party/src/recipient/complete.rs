@@ -297,6 +297,10 @@ fn exchanged(
         version: agreement.version(),
         owner: agreement.owner().name.to_string(),
         segment: request.body().segment.as_ref().map(ToString::to_string),
+        protocol: agreement
+            .protocol()
+            .for_request(request.body().set_size)
+            .to_string(),
         tags: request
             .body()
             .tags

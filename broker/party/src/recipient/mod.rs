@@ -161,6 +161,8 @@ pub struct Exchanged {
     pub owner: String,
     /// The segment, if one was asked for.
     pub segment: Option<String>,
+    /// The matching protocol that ran.
+    pub protocol: String,
     /// Names of the delivered tags.
     pub tags: Vec<String>,
     /// What became of the own rows.

@@ -228,6 +228,7 @@ fn intent(
         agreement: reference(agreement),
         purpose: grant.purpose.clone(),
         legal_basis: grant.legal_basis.clone(),
+        protocol: grant.protocol.clone(),
         source: ReleaseSource {
             org: grant.source.org.clone(),
             dataset: grant.source.dataset.clone(),
