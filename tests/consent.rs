@@ -158,3 +158,93 @@ fn records_in_doubt_stop_the_flow_and_only_the_owner_is_told_where() {
         "{told}"
     );
 }
+
+#[test]
+fn records_in_doubt_are_found_before_anything_runs() {
+    let world = World::joined();
+    let bank = world.home("bank");
+    let file = bank.join("datasets.toml");
+    let configure = |consent: &str| {
+        fs::write(&file, format!("{DATASETS}\n[dataset.consent]\n{consent}")).unwrap();
+        chmod_600(&file);
+    };
+    let own_source = "source = '../consents.csv'\nkey = 'phone'\ndataset_key = 'mobile'\n";
+    configure(&format!("{own_source}recipients = ['insurer']\n"));
+    let all = phones(1, CUSTOMERS);
+    write_customers(&world.path("customers.csv"), &all);
+    write_consents(&world, &|_, _| ());
+    let report = run(&bank, ["--json", "dataset", "check"]).json();
+    let consent = &report["datasets"][0]["consent"];
+    assert_eq!(consent["records"], CUSTOMERS);
+    assert_eq!(consent["faults"], serde_json::json!([]));
+
+    write_consents(&world, &|i, fields| match i {
+        7 | 9 => fields[0] = "nobody-we-know".into(),
+        11 => fields[5] = "31.12.2025".into(),
+        12 => fields[7] = "yesterday".into(),
+        13 => fields[8] = String::new(),
+        _ => {}
+    });
+    let done = run(&bank, ["dataset", "check"]);
+    for value in ["nobody-we-know", "31.12.2025", "yesterday", &all[7][3..]] {
+        assert!(
+            !done.out.contains(value) && !done.err.contains(value),
+            "{done:?}"
+        );
+    }
+    for told in [
+        "295 read, 5 refused",
+        "refused: lines 9, 11 of",
+        "consents.csv: the recipient is none of `recipients`: correct it, or list it",
+        "refused: line 13 of",
+        "the time of consent is not a date like",
+        "refused: line 14 of",
+        "the withdrawal is not a date like",
+        "refused: line 15 of",
+        "the reference is empty",
+    ] {
+        assert!(done.out.contains(told), "{told}: {done:?}");
+    }
+    done.fails(3, &["a consent record of", "datasets.toml"]);
+    let done = run(&bank, ["--json", "dataset", "check"]);
+    assert_eq!(done.exit, 3);
+    let report: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let dataset = &report["datasets"][0];
+    assert_eq!(
+        (&dataset["mapped"], &dataset["usable"]),
+        (&true.into(), &false.into())
+    );
+    let fault = &dataset["consent"]["faults"][0];
+    assert_eq!(
+        (&fault["count"], &fault["first"]),
+        (&2.into(), &serde_json::json!([9, 11]))
+    );
+    // Lines beyond those that were asked for are not looked at.
+    let first = run(&bank, ["dataset", "check", "--rows", "7"]).ok();
+    assert!(first.contains("7 read, 0 refused"), "{first}");
+
+    // The records as columns of the dataset: who has none is counted, and is no fault.
+    configure("recipients = ['insurer']\n");
+    let mut rows = String::from(
+        "mobile,age,housing,recipient,contact,purpose,method,categories,given,expires,reference\n",
+    );
+    for (phone, consent) in [
+        (&all[0], "insurer,c,p,m,profile,2026-01-01,2026-12-31,R1"),
+        (&all[1], ",,,,,,,"),
+        (&all[2], "insurer,c,p,m,profile,2026-01-01,2025-12-31,R3"),
+        (&all[3], "other,c,p,m,profile,2026-01-01,2026-12-31,R4"),
+    ] {
+        writeln!(rows, "{phone},30,own,{consent}").unwrap();
+    }
+    fs::write(world.path("customers.csv"), rows).unwrap();
+    let done = run(&bank, ["dataset", "check"]);
+    for told in [
+        "1 read, 2 refused; 1 rows without",
+        "refused: line 4 of",
+        "customers.csv: the consent ends before it begins",
+        "refused: line 5 of",
+    ] {
+        assert!(done.out.contains(told), "{told}: {done:?}");
+    }
+    assert_eq!(done.exit, 3);
+}

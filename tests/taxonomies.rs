@@ -3,7 +3,7 @@
 use std::fs;
 
 use counterfoil_tests::process::run;
-use counterfoil_tests::world::{World, chmod_600};
+use counterfoil_tests::world::{AGREEMENT, World, chmod_600};
 
 const OWN: &str = r#"version_of_format = 1
 name = "bank-own"
@@ -153,6 +153,56 @@ fn ones_own_taxonomy_is_checked_by_file_and_line() {
         purposes.contains("credit_decision") && purposes.contains("denied by default"),
         "{purposes}"
     );
+}
+
+#[test]
+fn a_taxonomy_other_than_the_agreements_is_found_before_a_flow() {
+    let world = World::joined();
+    bank(&world);
+    let home = world.home("bank");
+    let folder = home.join("taxonomies");
+    let later = OWN.replace("\nversion = 1\n", "\nversion = 2\n");
+    let install = |name: &str, text: &str| {
+        fs::write(folder.join(name), text).unwrap();
+        chmod_600(&folder.join(name));
+    };
+    let text = world.agreement_text(1).replace(
+        "name = \"cn-finance\"\nversion = 1",
+        "name = \"bank-own\"\nversion = 2",
+    );
+    let line = 1 + text.lines().position(|line| line == "[taxonomy]").unwrap();
+    let file = world.path("agreement.toml");
+    fs::write(&file, &text).unwrap();
+    let file = file.to_str().unwrap();
+    let check = |agreement: &str| run(&home, ["dataset", "check", "--agreement", agreement]);
+
+    // Missing: the text names its own line.
+    let line = format!("agreement.toml`: line {line}: taxonomy");
+    check(file).fails(3, &[&line, "version 2 is not here", "`taxonomies` folder"]);
+    // Here, and the mapping is of the older one.
+    install("later.toml", &later);
+    let older = [
+        "datasets.toml`: line 3: dataset `customers` is mapped to bank-own version 1",
+        "version = 2 }`",
+    ];
+    check(file).fails(3, &older);
+    run(&home, ["agreement", "propose", file, "--as", "ana"]).ok();
+    check(AGREEMENT).fails(3, &older);
+    let datasets = DATASETS.replace("\"bank-own\", version = 1", "\"bank-own\", version = 2");
+    fs::write(home.join("datasets.toml"), datasets).unwrap();
+    check(file).ok();
+    check(AGREEMENT).ok();
+    // What the agreement pins says something else here by now.
+    install(
+        "later.toml",
+        &later.replace("the customer insured", "the customer owns"),
+    );
+    let stored = format!("{AGREEMENT}-v1.json`: taxonomy.digest");
+    check(AGREEMENT).fails(3, &[&stored, "says something else here"]);
+    // Gone: the mapping is of the older one again.
+    fs::remove_file(folder.join("later.toml")).unwrap();
+    fs::write(home.join("datasets.toml"), DATASETS).unwrap();
+    check(AGREEMENT).fails(3, &[older[0], "its file belongs into"]);
 }
 
 #[test]

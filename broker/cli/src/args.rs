@@ -252,16 +252,17 @@ pub(crate) enum TaxonomyCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
-    /// Read rows of datasets.toml's sources and tell per tag what is mapped, what is not, and what is delivered;
-    /// ends with 3 if a column has no usable value at all
+    /// Read rows of datasets.toml's sources and tell per tag what is mapped, what is not, and what is delivered,
+    /// and which consent records are refused; ends with 3 if a column has no usable value at all or a record is refused
     Check {
         /// One dataset; else all
         name: Option<String>,
         /// Rows to read of each source; else all
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         rows: Option<u64>,
-        /// Show tags in the form of this agreement; else at the first level of their hierarchies
-        #[arg(long, value_name = "ID")]
+        /// Show tags in the form of this agreement, by its id or in a .toml file; else at the first level of their
+        /// hierarchies. Refused if its taxonomy is not here, or is older or different here
+        #[arg(long, value_name = "ID|FILE")]
         agreement: Option<String>,
     },
 }

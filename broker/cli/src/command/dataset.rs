@@ -1,12 +1,15 @@
 //! `counterfoil dataset ...`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use counterfoil_party::agreements;
-use counterfoil_party::data::{DatasetFile, DatasetReport, TagReport, check_dataset};
+use counterfoil_party::data::{
+    ConsentReport, DatasetFile, DatasetReport, TagReport, check_dataset,
+};
 use counterfoil_party::error::Error;
 use counterfoil_party::taxonomies;
-use counterfoil_policy::tag::Tag;
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::taxonomy::Library;
 use serde_json::json;
 
 use super::{open, parse};
@@ -24,7 +27,12 @@ pub(crate) fn run(home: &Path, command: DatasetCommand, ui: Ui) -> Result<(), Fa
     let path = home.join("datasets.toml");
     let file = DatasetFile::read(&path, &library).map_err(Error::from)?;
     let forms = match agreement {
-        Some(id) => forms(home, &id)?,
+        Some(agreement) => {
+            let (agreement, held) = find(home, &agreement, &library)?;
+            let held = (&agreement, held.as_path());
+            agreements::check_taxonomy(home, held, &library, (&file, &path))?;
+            agreement.tags().to_vec()
+        }
         None => Vec::new(),
     };
     let wanted = |dataset: &str| name.as_deref().is_none_or(|name| name == dataset);
@@ -52,24 +60,51 @@ pub(crate) fn run(home: &Path, command: DatasetCommand, ui: Ui) -> Result<(), Fa
     ui.result(&json!({ "datasets": reports }), || {
         reports.iter().map(describe).collect::<Vec<_>>().join("\n")
     })?;
-    if reports.iter().all(|report| report.usable) {
-        return Ok(());
+    match unusable(&reports, &path) {
+        Some(failure) => Err(failure.after_result()),
+        None => Ok(()),
     }
-    Err(Failure::new(
-        "mapping_unusable",
-        3,
-        format!(
-            "a column of `{}` has no usable value at all: correct its mapping",
-            path.display()
-        ),
-    )
-    .after_result())
 }
 
-/// The tags of an agreement's latest version here.
-fn forms(home: &Path, id: &str) -> Result<Vec<Tag>, Failure> {
-    let agreement = agreements::latest_agreement(&open(home)?, &parse(id)?)?;
-    Ok(agreement.tags().to_vec())
+fn unusable(reports: &[DatasetReport], path: &Path) -> Option<Failure> {
+    let unusable: Vec<_> = reports.iter().filter(|report| !report.usable).collect();
+    if unusable.is_empty() {
+        return None;
+    }
+    Some(if unusable.iter().all(|report| report.is_mapped) {
+        Failure::new(
+            "consent_records",
+            3,
+            format!(
+                "a consent record of `{}` cannot be relied on, and stops every flow that asks for consents: correct it",
+                path.display()
+            ),
+        )
+    } else {
+        Failure::new(
+            "mapping_unusable",
+            3,
+            format!(
+                "a column of `{}` has no usable value at all: correct its mapping",
+                path.display()
+            ),
+        )
+    })
+}
+
+/// An agreement in a file, or the latest version here of one that is signed or being signed; and where it is.
+fn find(home: &Path, named: &str, library: &Library) -> Result<(Agreement, PathBuf), Failure> {
+    let file = Path::new(named);
+    // The id of an agreement has no dot.
+    if file.extension().is_none() {
+        return Ok(agreements::latest_agreement(&open(home)?, &parse(named)?)?);
+    }
+    let agreement = Agreement::parse_with(&super::agreement::read(file)?, library);
+    let agreement = agreement.map_err(|findings| {
+        let lines = findings.iter().map(|fault| format!("`{named}`: {fault}"));
+        Failure::input(lines.collect::<Vec<_>>().join("\n"))
+    })?;
+    Ok((agreement, file.to_owned()))
 }
 
 fn describe(report: &DatasetReport) -> String {
@@ -107,6 +142,33 @@ fn describe(report: &DatasetReport) -> String {
     text += &table(&rows);
     for cells in report.tags.iter().filter_map(|tag| tag.unmapped.as_ref()) {
         text += &format!("  unmapped: {cells}\n");
+    }
+    if let Some(consent) = &report.consent {
+        text += &describe_consent(consent);
+    }
+    text
+}
+
+fn describe_consent(report: &ConsentReport) -> String {
+    let all = if report.complete { "all" } else { "the first" };
+    let refused: u64 = report.faults.iter().map(|fault| fault.lines.count).sum();
+    let mut text = format!(
+        "  consent records in {all} rows of {}: {} read, {refused} refused",
+        report.source, report.records
+    );
+    if report.without > 0 {
+        text += &format!("; {} rows without", report.without);
+    }
+    text.push('\n');
+    for fault in &report.faults {
+        let line = match fault.lines.count {
+            1 => "line",
+            _ => "lines",
+        };
+        text += &format!(
+            "  refused: {line} {} of {}: {}\n",
+            fault.lines, report.source, fault.reason
+        );
     }
     text
 }

@@ -7,6 +7,8 @@
 //! What the broker shows is verified against this home's keys and the partner's confirmed ones; what lies on disk is
 //! verified again at every load. [`active`] is the only way to an agreement under which data may flow.
 
+use std::path::PathBuf;
+
 use counterfoil_policy::agreement::{Advice, Agreement, Minimisation};
 use counterfoil_policy::approval::{
     Approval, ApprovalError, InstitutionSignature, Revocation, Role, TwoPersonApproval,
@@ -26,10 +28,12 @@ use crate::transport::{Broker, call};
 
 mod info;
 mod record;
+mod taxonomy;
 mod wire;
 
 pub use info::{AgreementInfo, Listing, Signed, Skipped, Status};
 use record::Record;
+pub use taxonomy::check_taxonomy;
 
 /// What a linter says of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -391,12 +395,14 @@ fn take_in(home: &Home, shown: wire::Shown, synced: &mut Listing) -> Result<()> 
     Ok(())
 }
 
-/// The latest version of an agreement here, wherever it stands.
+/// The latest version of an agreement here, wherever it stands, and its file.
 ///
 /// # Errors
 /// [`Error::UnknownAgreement`].
-pub fn latest_agreement(home: &Home, id: &AgreementId) -> Result<Agreement> {
-    Ok(latest(home, id)?.agreement)
+pub fn latest_agreement(home: &Home, id: &AgreementId) -> Result<(Agreement, PathBuf)> {
+    let agreement = latest(home, id)?.agreement;
+    let file = Record::file(id, agreement.version());
+    Ok((agreement, home.path().join(file)))
 }
 
 fn latest_version(home: &Home, id: &AgreementId) -> Result<Option<u32>> {

@@ -61,9 +61,14 @@ impl Record {
         })
     }
 
+    /// Where a version is stored, below the home.
+    pub(super) fn file(id: &AgreementId, version: u32) -> String {
+        format!("{DIRECTORY}/{id}-v{version}.json")
+    }
+
     /// The version that is stored under this name; `None` if there is none.
     pub(super) fn load(home: &Home, id: &AgreementId, version: u32) -> Result<Option<Self>> {
-        let name = name(id, version);
+        let name = Self::file(id, version);
         let Some(bytes) = home.read(&name, FILE_BYTES_MAX)? else {
             return Ok(None);
         };
@@ -149,7 +154,10 @@ impl Record {
         };
         let bytes = serde_json::to_vec(&file)
             .map_err(|e| Error::Unexpected(format!("cannot write an agreement: {e}")))?;
-        home.write(name(self.agreement.id(), self.agreement.version()), &bytes)
+        home.write(
+            Self::file(self.agreement.id(), self.agreement.version()),
+            &bytes,
+        )
     }
 
     /// Takes in what the broker shows of the same version, after verifying it.
@@ -258,8 +266,4 @@ fn other(side: Side) -> Side {
         Side::Owner => Side::Recipient,
         Side::Recipient => Side::Owner,
     }
-}
-
-fn name(id: &AgreementId, version: u32) -> String {
-    format!("{DIRECTORY}/{id}-v{version}.json")
 }

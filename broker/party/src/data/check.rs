@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use counterfoil_policy::tag::Tag;
 use serde::Serialize;
 
+use super::consent::{ConsentReport, check_consent};
 use super::dataset::{Dataset, IdentifierColumn};
 use super::error::SourceError;
 use super::mapping::Mapping;
@@ -36,7 +37,12 @@ pub struct DatasetReport {
     pub identifiers: Vec<IdentifierReport>,
     /// The tags.
     pub tags: Vec<TagReport>,
+    /// The consent records, if the dataset has any.
+    pub consent: Option<ConsentReport>,
     /// Every identifier column and every tag has a value in some row.
+    #[serde(rename = "mapped")]
+    pub is_mapped: bool,
+    /// That, and every consent record can be relied on.
     pub usable: bool,
 }
 
@@ -73,7 +79,7 @@ pub struct TagReport {
     pub delivered: Vec<(String, u64)>,
 }
 
-/// Reads up to `rows_max` rows of a dataset and applies its mapping. `forms` are tags in the form in
+/// Reads up to `rows_max` rows of a dataset, and of its consent records, and applies its mapping. `forms` are tags in the form in
 /// which they are delivered; a tag that is not among them is shown at the first level of its hierarchy. Blocks.
 ///
 /// # Errors
@@ -101,7 +107,13 @@ pub fn check_dataset(
             Read::Bad(bad) => check.bad.add(bad.line),
         }
     }
-    Ok(check.finish(dataset, rows.name().to_owned(), complete))
+    let mut report = check.finish(dataset, rows.name().to_owned(), complete);
+    if let Some(records) = dataset.consent() {
+        let consent = check_consent(records, dataset.source(), rows_max)?;
+        report.usable &= consent.faults.is_empty();
+        report.consent = Some(consent);
+    }
+    Ok(report)
 }
 
 struct Check<'d> {
@@ -170,7 +182,7 @@ impl<'d> Check<'d> {
     fn finish(self, dataset: &Dataset, source: String, complete: bool) -> DatasetReport {
         let identifiers: Vec<_> = self.identifiers.into_iter().map(|(_, told)| told).collect();
         let tags: Vec<_> = self.tags.into_iter().map(TagCheck::finish).collect();
-        let usable = identifiers.iter().all(|column| column.valid > 0)
+        let is_mapped = identifiers.iter().all(|column| column.valid > 0)
             && tags.iter().all(|tag| tag.mapped + tag.suppressed > 0);
         DatasetReport {
             dataset: dataset.name().to_owned(),
@@ -181,7 +193,9 @@ impl<'d> Check<'d> {
             bad: self.bad,
             identifiers,
             tags,
-            usable,
+            consent: None,
+            is_mapped,
+            usable: is_mapped,
         }
     }
 }

@@ -5,23 +5,24 @@
 
 use std::collections::HashMap;
 
-use counterfoil_policy::consent::{
-    PROOF_BYTES, REFERENCE_BYTES_MAX, Record, ReferenceKey, RowProof, Scope, Uncovered,
-};
+use counterfoil_policy::consent::{PROOF_BYTES, ReferenceKey, RowProof, Scope, Uncovered};
 use counterfoil_policy::moment::Timestamp;
 use counterfoil_psi::Normaliser;
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
-use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
-use time::{Date, OffsetDateTime, UtcOffset};
+use time::UtcOffset;
 use zeroize::Zeroizing;
 
 use super::error::SourceError;
 use super::rows::{Read, Row, Rows};
 use super::source::Source;
+use record::KEY;
 
-const SECONDS_PER_DAY: i64 = 86_400;
+mod check;
+mod record;
+
+pub use check::ConsentReport;
+pub(super) use check::check_consent;
 
 /// Where withdrawals stand, if nothing else is declared.
 const WITHDRAWALS: &str = "withdrawn";
@@ -71,6 +72,12 @@ impl ConsentColumns {
         }
     }
 
+    /// A row of the dataset in which nobody consented to anything.
+    fn are_empty(&self, row: &Row<'_>) -> bool {
+        self.names()
+            .all(|name| row.get(name).unwrap_or_default().trim().is_empty())
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         let required = [
             &self.recipient,
@@ -94,6 +101,15 @@ impl ConsentRecords {
         if let Some(joined) = &mut self.joined {
             joined.source = joined.source.clone().relative_to(folder);
         }
+    }
+
+    /// Has `rows` yield the columns of the records, and their key if they have a source of their own.
+    fn select(&self, rows: &mut Rows) -> Result<(), SourceError> {
+        let key = self.joined.as_ref().map(|joined| joined.key.as_str());
+        let mut columns: Vec<&str> = self.columns.names().chain(key).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        rows.select(&columns)
     }
 }
 
@@ -206,18 +222,14 @@ impl Proofs {
     }
 
     fn read(&mut self, joined: &JoinedRecords, rows: &mut Rows) -> Result<(), SourceError> {
-        let mut columns: Vec<String> = self.records.columns.names().map(str::to_owned).collect();
-        columns.push(joined.key.clone());
-        columns.sort_unstable();
-        columns.dedup();
-        rows.select(&columns.iter().map(String::as_str).collect::<Vec<_>>())?;
+        self.records.select(rows)?;
         while let Some(read) = rows.next_row()? {
             let row = match read {
                 Read::Row(row) => row,
                 Read::Bad(bad) => return Err(self.fault(bad.line, bad.reason.sort())),
             };
             let Some(key) = self.key(joined, row.get(&joined.key)) else {
-                return Err(self.fault(row.line(), "the key is empty or no identifier"));
+                return Err(self.fault(row.line(), KEY));
             };
             let judged = self.judge(&row)?;
             self.people.entry(key).or_default().add(judged);
@@ -253,8 +265,7 @@ impl Proofs {
             let person = key.and_then(|key| self.people.get(&key));
             return Ok(person.map_or(Err(Uncovered::Absent), Person::proof));
         }
-        let mut cells = self.records.columns.names().map(|name| row.get(name));
-        if cells.all(|cell| cell.unwrap_or_default().trim().is_empty()) {
+        if self.records.columns.are_empty(row) {
             return Ok(Err(Uncovered::Absent));
         }
         let mut person = Person::default();
@@ -263,51 +274,13 @@ impl Proofs {
     }
 
     fn judge(&self, row: &Row<'_>) -> Result<Judged, SourceError> {
-        let columns = &self.records.columns;
-        let cell = |name: &str| row.get(name).unwrap_or_default().trim();
-        let fault = |why| self.fault(row.line(), why);
-        let recipient = cell(&columns.recipient);
-        if !self
-            .records
-            .recipients
-            .iter()
-            .any(|known| known == recipient)
-        {
-            return Err(fault(
-                "the recipient is none of `recipients`: correct it, or list it in datasets.toml",
-            ));
-        }
-        let reference = cell(&columns.reference);
-        if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
-            return Err(fault("the reference is empty or longer than 128 bytes"));
-        }
-        let moment = |name: &str, why| {
-            read_moment(cell(name), self.records.utc_offset).ok_or_else(|| fault(why))
-        };
-        let given = moment(&columns.given, GIVEN)?.first;
-        let expires = moment(&columns.expires, EXPIRES)?.after;
-        if expires <= given {
-            return Err(fault("the consent ends before it begins"));
-        }
-        let withdrawn = match columns.withdrawn.as_deref() {
-            Some(name) if !cell(name).is_empty() => Some(moment(name, WITHDRAWN)?),
-            _ => None,
-        };
-        let record = Record {
-            recipient,
-            contact: cell(&columns.contact),
-            purpose: cell(&columns.purpose),
-            method: cell(&columns.method),
-            categories: cell(&columns.categories),
-            given,
-            expires,
-            withdrawn: withdrawn.as_ref().map(|moment| moment.first),
-        };
-        let covered = self.asked.scope.covers(&record, self.asked.now);
-        let mac = |days| RowProof::new(days, self.asked.key.mac(reference)).to_bytes();
+        let dated = self.records.record(row);
+        let dated = dated.map_err(|why| self.fault(row.line(), why))?;
+        let covered = self.asked.scope.covers(&dated.record, self.asked.now);
+        let mac = |days| RowProof::new(days, self.asked.key.mac(dated.reference)).to_bytes();
         Ok(Judged {
-            given,
-            withdrawn: withdrawn.map(|moment| moment.last.max(given)),
+            given: dated.record.given,
+            withdrawn: dated.withdrawn_until,
             proof: covered.map(mac),
         })
     }
@@ -330,34 +303,4 @@ impl Proofs {
             why,
         }
     }
-}
-
-const GIVEN: &str = "the time of consent is not a date like 2026-11-23 or 2026-11-23T03:20:00Z";
-const EXPIRES: &str = "the expiry is not a date like 2026-11-23 or 2026-11-23T03:20:00Z";
-const WITHDRAWN: &str = "the withdrawal is not a date like 2026-11-23 or 2026-11-23T03:20:00Z";
-
-/// A time as a record writes it: a day lasts until the next.
-struct Moment {
-    first: Timestamp,
-    last: Timestamp,
-    after: Timestamp,
-}
-
-fn read_moment(text: &str, utc_offset: UtcOffset) -> Option<Moment> {
-    if let Ok(date) = Date::parse(text, format_description!("[year]-[month]-[day]")) {
-        let ahead = i64::from(utc_offset.whole_seconds());
-        let first = Timestamp::start_of(date).saturating_add_seconds(-ahead);
-        return Some(Moment {
-            first,
-            last: first.saturating_add_seconds(SECONDS_PER_DAY - 1),
-            after: first.saturating_add_seconds(SECONDS_PER_DAY),
-        });
-    }
-    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    let moment = Timestamp::from_unix_seconds(moment.unix_timestamp())?;
-    Some(Moment {
-        first: moment,
-        last: moment,
-        after: moment,
-    })
 }

@@ -39,6 +39,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::taxonomy::{Library, Taxonomy};
 use counterfoil_policy::text::{TagName, TaxonomyName};
 use counterfoil_psi::{IdentifierKind, Normaliser, Region, UnknownKind, UnknownRegion};
@@ -181,6 +182,7 @@ pub struct DatasetFile {
 pub struct Dataset {
     name: String,
     taxonomy: Arc<Taxonomy>,
+    taxonomy_line: usize,
     source: Source,
     identifiers: Vec<IdentifierColumn>,
     tags: BTreeMap<String, Mapping>,
@@ -281,6 +283,25 @@ impl Dataset {
     #[must_use]
     pub fn taxonomy(&self) -> &Taxonomy {
         &self.taxonomy
+    }
+
+    /// The line of the file that names the taxonomy, or the dataset if it names none.
+    #[must_use]
+    pub fn taxonomy_line(&self) -> usize {
+        self.taxonomy_line
+    }
+
+    /// Whether the mapping means what an agreement means: its taxonomy is not older than the agreement's, and defines
+    /// the agreement's tags alike.
+    #[must_use]
+    pub fn means_what(&self, agreement: &Agreement) -> bool {
+        let (agreed, own) = (agreement.taxonomy(), self.taxonomy.reference());
+        let older = own.name == agreed.name && own.version < agreed.version;
+        let mut tags = agreement.tags().iter();
+        let mut segment_tags = agreement.segment_tags().iter();
+        !older
+            && tags.all(|tag| self.taxonomy.defines(tag))
+            && segment_tags.all(|tag| self.taxonomy.defines_segment_tag(tag))
     }
 
     /// How each tag is read, by the tag's name.
@@ -391,6 +412,10 @@ impl RawDataset {
             identifiers.push(checked);
         }
         let taxonomy = self.taxonomy(lines, library)?;
+        let taxonomy_line = match &self.taxonomy {
+            Some(taxonomy) => lines.at(&taxonomy.span()),
+            None => lines.at(&self.name.span()),
+        };
         let mut tags = BTreeMap::new();
         for (name, mapping) in self.tags {
             let definition = name
@@ -415,6 +440,7 @@ impl RawDataset {
         Ok(Dataset {
             name: self.name.into_inner(),
             taxonomy,
+            taxonomy_line,
             source,
             identifiers,
             tags,

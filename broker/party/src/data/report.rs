@@ -141,7 +141,8 @@ impl ReadReport {
     }
 }
 
-fn add(reasons: &mut Vec<Invalid>, line: u64, reason: Cow<'static, str>) {
+/// Counts a line under its reason.
+pub(super) fn add(reasons: &mut Vec<Invalid>, line: u64, reason: Cow<'static, str>) {
     if let Some(known) = reasons.iter_mut().find(|known| known.reason == reason) {
         return known.lines.add(line);
     }

@@ -170,14 +170,8 @@ fn tag_missing(dataset: &Dataset, tag: &str) -> Unfit {
 /// The owner's mapping must mean what the agreement means: not a taxonomy older than the
 /// agreement's, and the same definitions of its tags.
 fn check_taxonomy(agreement: &Agreement, dataset: &Dataset) -> std::result::Result<(), Unfit> {
-    let (agreed, own) = (agreement.taxonomy(), dataset.taxonomy());
-    let older = own.reference().name == agreed.name && own.reference().version < agreed.version;
-    let differs = agreement.tags().iter().any(|tag| !own.defines(tag))
-        || agreement
-            .segment_tags()
-            .iter()
-            .any(|tag| !own.defines_segment_tag(tag));
-    if older || differs {
+    if !dataset.means_what(agreement) {
+        let (agreed, own) = (agreement.taxonomy(), dataset.taxonomy());
         return Err(declined(
             "taxonomy_differs",
             "taxonomy",
