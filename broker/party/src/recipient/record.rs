@@ -129,13 +129,13 @@ impl FlowRecord {
     /// The next attempt at a bucket or at the meeting, which counts as made on return.
     ///
     /// # Errors
-    /// [`Error::Aborted`] if there were too many; [`Error::Io`].
+    /// [`Error::Refused`] if there were too many, which no other attempt mends; [`Error::Io`].
     pub(super) fn attempt(&mut self, home: &Home, bucket: u32) -> Result<Session> {
         let last = self.attempts.entry(bucket).or_default();
         *last += 1;
         let attempt = *last;
         if attempt > ATTEMPTS_MAX {
-            return Err(Error::Aborted(format!(
+            return Err(Error::Refused(format!(
                 "the connection broke off {ATTEMPTS_MAX} times in one part of the flow"
             )));
         }

@@ -1,5 +1,6 @@
 //! The relay of a running flow's sessions.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use counterfoil_proto::v1::relay_frame::Frame;
@@ -36,6 +37,7 @@ pub(crate) async fn relay(
             let end = running.come(session(&open)).map_err(|error| match error {
                 NoSession::Unknown => Status::invalid_argument(error.to_string()),
                 NoSession::Repeated => Status::already_exists(error.to_string()),
+                NoSession::Full => Status::resource_exhausted(error.to_string()),
             })?;
             let present = running.attend(Role::Recipient);
             tokio::spawn(carry(
@@ -103,8 +105,8 @@ fn frame(frame: Frame) -> RelayFrame {
     RelayFrame { frame: Some(frame) }
 }
 
-/// Passes frames both ways until either side leaves, the session is given up for another attempt, or the flow ends. A
-/// connection that breaks ends the session and nothing else: the recipient comes again.
+/// Passes frames both ways until both sides have said what they have to say, one of them is gone, the session is given up for
+/// another attempt, or the flow ends. A connection that breaks ends the session and nothing else: the recipient comes again.
 async fn carry(
     running: Arc<Running>,
     role: Role,
@@ -114,31 +116,49 @@ async fn carry(
     sender: mpsc::Sender<Result<RelayFrame, Status>>,
 ) {
     let (to_other, from_other) = end.relay.split();
-    let why = sender.clone();
+    let mut why = Some(sender.clone());
     let both = async {
-        tokio::join!(
-            outbound(from_other, sender),
-            forward(&running, role, inbound, to_other)
-        )
+        let mut forward = pin!(forward(&running, role, inbound, to_other));
+        let mut outbound = pin!(outbound(from_other, sender));
+        tokio::select! {
+            broken = &mut forward => {
+                // This side sends no more, or broke a rule; only in the first case is there something to wait for.
+                if broken.is_none() {
+                    outbound.await;
+                }
+                broken
+            }
+            () = &mut outbound => {
+                // The other side sends no more: this one is to see that at once, and may say its last.
+                why = None;
+                forward.await
+            }
+        }
     };
     let cut = tokio::select! {
+        biased;
         () = running.ended().cancelled() => Some(over()),
         () = end.cut.cancelled() => {
             Some(Status::unavailable("the session was given up for another attempt"))
         }
-        ((), broken) = both => broken,
+        broken = both => broken,
     };
-    if let Some(status) = cut {
+    if let Some((why, status)) = why.zip(cut) {
         let _ = why.try_send(Err(status));
     }
 }
 
-/// Hands the other side's frames to this one.
+/// Hands the other side's frames to this one, until either is gone.
 async fn outbound(
     mut from_other: mpsc::Receiver<Vec<u8>>,
     sender: mpsc::Sender<Result<RelayFrame, Status>>,
 ) {
-    while let Some(noise) = from_other.recv().await {
+    loop {
+        let noise = tokio::select! {
+            () = sender.closed() => return,
+            noise = from_other.recv() => noise,
+        };
+        let Some(noise) = noise else { return };
         if sender.send(Ok(frame(Frame::Noise(noise)))).await.is_err() {
             return;
         }

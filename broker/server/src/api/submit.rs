@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{flow_id, off_thread, to_its_end, wire};
 use crate::broker::{Broker, Partner};
-use crate::flow::buckets::{Declared, Misdeclared, Rows};
+use crate::flow::buckets::{Attempt, Declared, Misdeclared, Rows};
 use crate::flow::complete;
 use crate::flow::registry::Running;
 use crate::flow::submission::Submission;
@@ -65,7 +65,10 @@ pub(crate) async fn rows(
             Some(rows_chunk::Part::Rows(piece)) => Ok(Some(piece)),
             _ => Ok(None),
         });
-        let stored = match receive(&broker, &running, &partner, rows, pieces).await {
+        let received = receive(&broker, &running, &partner, rows, pieces).await;
+        // One at a time, so that what the registry says is here is what the disk holds.
+        let _turn = running.storing.lock().await;
+        let stored = match received {
             Ok(rows) => store(&broker, &running, header, rows).await,
             Err(broken) => Err(broken),
         };
@@ -84,16 +87,22 @@ async fn store(
     header: RowsHeader,
     rows: Submission,
 ) -> Result<SessionId, Broken> {
-    let (broker, flow, session) = (broker.clone(), running.grant.flow, rows.session);
+    let (flow, session) = (running.grant.flow, rows.session);
     let taken = running.buckets(|all| all.is_taken(header.bucket));
     if taken {
         return Err(Broken::Call(Status::already_exists(
             Misdeclared::Joined.to_string(),
         )));
     }
-    off_thread(move || broker.running.store_rows(*flow.as_bytes(), &header, &rows))
+    let files = broker.running.clone();
+    off_thread(move || files.store_rows(*flow.as_bytes(), &header, &rows))
         .await
         .map_err(Broken::Flow)?;
+    if running.ended().is_cancelled() {
+        // Its files were removed while these were written, or will be after this: either way nothing stays.
+        broker.running.discard(*flow.as_bytes());
+        return Err(Broken::Call(over()));
+    }
     Ok(session)
 }
 
@@ -120,9 +129,12 @@ pub(crate) async fn keys(
             count: header.count,
         };
         // The recipient is held to the size that it declared, signed, and was granted.
-        if let Err(error) = running.buckets(|all| all.declare_keys(declared)) {
-            return Err(misdeclared(&broker, &running, Role::Recipient, error).await);
-        }
+        let attempt = match running.buckets(|all| all.declare_keys(declared)) {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                return Err(misdeclared(&broker, &running, Role::Recipient, error).await);
+            }
+        };
         let keys = Submission::keys(&header.session, header.count, header.count);
         let pieces = inbound.map(|chunk| match chunk?.part {
             Some(keys_chunk::Part::Keys(piece)) => Ok(Some(piece)),
@@ -130,7 +142,7 @@ pub(crate) async fn keys(
         });
         match receive(&broker, &running, &partner, keys, pieces).await {
             Ok(keys) => {
-                let joined = join(&broker, &running, header.bucket, keys).await?;
+                let joined = join(&broker, &running, header.bucket, attempt, keys).await?;
                 Ok(Response::new(KeysReply { joined }))
             }
             Err(broken) => Err(broken.end(&broker, &running, Role::Recipient).await),
@@ -139,11 +151,13 @@ pub(crate) async fn keys(
     .await
 }
 
-/// Waits for the rows of the keys' session, and joins. False if they will not come: the owner's agent has lost them.
+/// Waits for the rows of the keys' session, and joins. False if they will not come, because the owner's agent has lost them, or if
+/// the recipient has come for another attempt meanwhile.
 async fn join(
     broker: &Arc<Broker>,
     running: &Arc<Running>,
     bucket: u32,
+    attempt: Attempt,
     keys: Submission,
 ) -> Result<bool, Status> {
     let session = keys.session;
@@ -151,8 +165,9 @@ async fn join(
         if running.ended().is_cancelled() {
             return Err(over());
         }
-        match running.buckets(|all| all.rows_for(bucket, session)) {
+        match running.buckets(|all| all.rows_for(bucket, session, attempt)) {
             Ok(Rows::Joined) => return Ok(true),
+            Ok(Rows::Superseded) => return Ok(false),
             Ok(Rows::Here) => {
                 let last = complete::join(broker, running, bucket, keys).await;
                 if last == Some(true) {

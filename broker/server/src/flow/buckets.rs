@@ -1,6 +1,6 @@
 //! How far the buckets of a flow are.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_proto::limits::BUCKETS_MAX;
@@ -45,7 +45,13 @@ pub(crate) enum Rows {
     Coming,
     /// They were joined with keys of this session.
     Joined,
+    /// The recipient has come for another attempt since it sent these keys: they are joined with nothing.
+    Superseded,
 }
+
+/// How often the recipient had come for a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attempt(u32);
 
 /// What an owner declares of each of its buckets.
 #[derive(PartialEq)]
@@ -62,6 +68,7 @@ pub(crate) struct Buckets {
     recipient_size: u32,
     bucket_rows: u32,
     count: Option<u32>,
+    attempts: HashMap<u32, u32>,
     /// Of the owner's buckets.
     rows: Option<OwnerRows>,
     here: BTreeMap<u32, SessionId>,
@@ -77,6 +84,7 @@ impl Buckets {
             recipient_size,
             bucket_rows,
             count: None,
+            attempts: HashMap::new(),
             rows: None,
             here: BTreeMap::new(),
             receiving: HashSet::new(),
@@ -110,12 +118,22 @@ impl Buckets {
     }
 
     /// Begins to take keys of a bucket: the recipient has as many slots as the size that it was granted makes, and no more.
-    pub(crate) fn declare_keys(&mut self, declared: Declared) -> Result<(), Misdeclared> {
+    pub(crate) fn declare_keys(&mut self, declared: Declared) -> Result<Attempt, Misdeclared> {
         self.check(declared)?;
         if declared.count != u64::from(slots(self.recipient_size, declared.buckets)) {
             return Err(Misdeclared::Numbers);
         }
-        Ok(())
+        Ok(self.attempt(declared.bucket))
+    }
+
+    fn attempt(&self, bucket: u32) -> Attempt {
+        Attempt(self.attempts.get(&bucket).copied().unwrap_or_default())
+    }
+
+    /// The recipient comes for a bucket again: keys of an earlier attempt that still wait are joined no more, or the owner
+    /// would match a bucket that is being released.
+    pub(crate) fn supersede(&mut self, bucket: u32) {
+        *self.attempts.entry(bucket).or_default() += 1;
     }
 
     fn check(&mut self, declared: Declared) -> Result<(), Misdeclared> {
@@ -148,6 +166,7 @@ impl Buckets {
         &mut self,
         bucket: u32,
         session: SessionId,
+        attempt: Attempt,
     ) -> Result<Rows, Misdeclared> {
         if let Some(joined) = self.joined.get(&bucket) {
             return if *joined == session {
@@ -155,6 +174,9 @@ impl Buckets {
             } else {
                 Err(Misdeclared::Joined)
             };
+        }
+        if self.attempt(bucket) != attempt {
+            return Ok(Rows::Superseded);
         }
         if self.here.get(&bucket) == Some(&session) && self.joining.insert(bucket) {
             return Ok(Rows::Here);
@@ -218,7 +240,8 @@ mod tests {
     fn keys_are_as_many_as_the_granted_size_makes() {
         let each = u64::from(slots(4096, 8));
         let of = |b: u32, n: u32, count: u64| {
-            Buckets::new(4096, 1024).declare_keys(declared(b, n, count))
+            let declared = Buckets::new(4096, 1024).declare_keys(declared(b, n, count));
+            declared.map(|_| ())
         };
         assert_eq!(of(7, 8, each), Ok(()));
         assert_eq!(of(0, 4, u64::from(slots(4096, 4))), Ok(()));
@@ -237,7 +260,7 @@ mod tests {
             one.declare_keys(declared(0, 1, 101)),
             Err(Misdeclared::Numbers)
         );
-        assert_eq!(one.declare_keys(declared(0, 1, 100)), Ok(()));
+        assert!(one.declare_keys(declared(0, 1, 100)).is_ok());
         assert_eq!(
             one.declare_rows(declared(0, 2, 100), &layout(8), None),
             Err(Misdeclared::Differs)
@@ -268,24 +291,40 @@ mod tests {
     #[test]
     fn a_bucket_is_joined_once_with_the_rows_of_its_session() {
         let mut all = Buckets::new(100, 1 << 20);
-        all.declare_keys(declared(0, 2, u64::from(slots(100, 2))))
-            .unwrap();
-        assert_eq!(all.rows_for(0, SESSION), Ok(Rows::Coming));
+        let keys = declared(0, 2, u64::from(slots(100, 2)));
+        let first = all.declare_keys(keys).unwrap();
+        assert_eq!(all.rows_for(0, SESSION, first), Ok(Rows::Coming));
         all.received(0, Some(OTHER));
-        assert_eq!(all.rows_for(0, SESSION), Ok(Rows::Coming));
+        assert_eq!(all.rows_for(0, SESSION, first), Ok(Rows::Coming));
         assert!(!all.has_rows(0, SESSION));
         all.received(0, Some(SESSION));
         assert!(all.has_rows(0, SESSION));
-        assert_eq!(all.rows_for(0, SESSION), Ok(Rows::Here));
-        assert_eq!(all.rows_for(0, SESSION), Ok(Rows::Coming));
+        assert_eq!(all.rows_for(0, SESSION, first), Ok(Rows::Here));
+        assert_eq!(all.rows_for(0, SESSION, first), Ok(Rows::Coming));
         assert!(all.is_taken(0) && !all.is_taken(1));
         assert!(!all.joined(0, SESSION));
-        assert_eq!(all.rows_for(0, SESSION), Ok(Rows::Joined));
-        assert_eq!(all.rows_for(0, OTHER), Err(Misdeclared::Joined));
+        assert_eq!(all.rows_for(0, SESSION, first), Ok(Rows::Joined));
+        assert_eq!(all.rows_for(0, OTHER, first), Err(Misdeclared::Joined));
         all.received(1, Some(OTHER));
-        assert_eq!(all.rows_for(1, OTHER), Ok(Rows::Here));
+        assert_eq!(all.rows_for(1, OTHER, first), Ok(Rows::Here));
         assert!(all.joined(1, OTHER));
         let states = all.states();
         assert!(states.len() == 2 && states.iter().all(|state| state.joined));
+    }
+
+    #[test]
+    fn keys_of_an_attempt_that_the_recipient_gave_up_are_joined_with_nothing() {
+        let mut all = Buckets::new(100, 1 << 20);
+        let keys = declared(0, 1, 100);
+        all.supersede(0);
+        let first = all.declare_keys(keys).unwrap();
+        assert_eq!(all.rows_for(0, SESSION, first), Ok(Rows::Coming));
+        // Its connection broke while it waited; it comes again, and only then the owner's rows are here.
+        all.supersede(0);
+        all.received(0, Some(SESSION));
+        assert_eq!(all.rows_for(0, SESSION, first), Ok(Rows::Superseded));
+        // It may still send the keys for these rows anew.
+        let again = all.declare_keys(keys).unwrap();
+        assert_eq!(all.rows_for(0, SESSION, again), Ok(Rows::Here));
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Running {
     pub(crate) request: VerifiedRequest,
     /// The opened rows of the buckets that are joined. A lock of its own, which a join holds for long.
     pub(crate) common: Mutex<Common>,
+    /// Held while a bucket's rows are written.
+    pub(crate) storing: tokio::sync::Mutex<()>,
     offer: Offer,
     stage: watch::Sender<Stage>,
     ended: CancellationToken,
@@ -133,6 +135,7 @@ impl Registry {
             agreement,
             request,
             common,
+            storing: tokio::sync::Mutex::default(),
             offer,
             stage: watch::Sender::new(Stage::Granted),
             ended: CancellationToken::new(),
@@ -295,6 +298,7 @@ impl Running {
             return Err(NoSession::Repeated);
         }
         let (end, met) = inner.rendezvous.come(session)?;
+        inner.buckets.supersede(session.bucket);
         inner.active = Instant::now();
         if met {
             self.met(&mut inner);

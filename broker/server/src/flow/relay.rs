@@ -63,6 +63,11 @@ impl Relay {
 }
 
 impl RelayEnd {
+    /// Nobody will take what this end sends.
+    pub(crate) fn other_has_left(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Splits into what sends and what receives.
     pub(crate) fn split(self) -> (RelaySender, mpsc::Receiver<Vec<u8>>) {
         let sender = RelaySender {

@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::relay::{Relay, RelayEnd};
 
+/// Sessions of a flow that wait for its owner, most: one for each process of the recipient, and 1.5 MiB of frames with each.
+const PENDING_MAX: usize = 16;
+
 /// One attempt at a bucket, or at the agents' meeting before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Session {
@@ -56,6 +59,9 @@ pub(crate) enum NoSession {
     /// The attempt was made before, or a later one.
     #[error("this attempt at the bucket was made before")]
     Repeated,
+    /// Each that waits holds what the recipient sent ahead.
+    #[error("as many sessions wait for the owner's agent as may")]
+    Full,
 }
 
 /// Who waits for whom in one flow.
@@ -93,7 +99,11 @@ impl Rendezvous {
             }
             cut.cancel();
         }
-        self.pending.retain(|end| end.session.bucket != bucket);
+        self.pending
+            .retain(|end| end.session.bucket != bucket && !end.relay.other_has_left());
+        if self.pending.len() >= PENDING_MAX {
+            return Err(NoSession::Full);
+        }
         let cut = CancellationToken::new();
         self.attempts.insert(bucket, (attempt, cut.clone()));
         let relay = Relay::new(self.rows_max);
@@ -113,6 +123,7 @@ impl Rendezvous {
         let (sender, receiver) = oneshot::channel();
         self.waiting
             .retain(|(other, waiter)| *other != shard && !waiter.is_closed());
+        self.pending.retain(|end| !end.relay.other_has_left());
         let takes = |end: &End| shard.takes(end.session.bucket);
         let met = match self.pending.iter().position(takes) {
             // It cannot have left: the receiver is in our hands.
@@ -127,7 +138,7 @@ impl Rendezvous {
 
     /// A session waits for the owner.
     pub(crate) fn awaits_owner(&self) -> bool {
-        !self.pending.is_empty()
+        self.pending.iter().any(|end| !end.relay.other_has_left())
     }
 
     /// An owner's process waits that would carry out this bucket: it is not carrying it out.
@@ -190,7 +201,7 @@ mod tests {
         assert!(first.try_recv().is_err());
         assert_eq!(second.try_recv().unwrap().session, session(3, 1));
         assert!(!meet.owner_is_free_for(3) && meet.owner_is_free_for(2));
-        let (_, met) = meet.come(session(5, 1)).unwrap();
+        let (_recipient, met) = meet.come(session(5, 1)).unwrap();
         assert!(!met);
         let (mut second, met) = meet.wait(shard(1, 2));
         assert!(met);
@@ -228,5 +239,21 @@ mod tests {
         let (mut newer, _) = meet.wait(shard(0, 1));
         meet.come(session(0, 1)).unwrap();
         assert!(stale.try_recv().is_err() && newer.try_recv().is_ok());
+    }
+
+    #[test]
+    fn sessions_wait_in_a_small_number_and_those_that_were_left_are_forgotten() {
+        let mut meet = Rendezvous::new(10);
+        let mut waiting: Vec<End> = (0..16)
+            .map(|bucket| meet.come(session(bucket, 1)).unwrap().0)
+            .collect();
+        let refused = meet.come(session(16, 1)).map(|_| ()).unwrap_err();
+        assert_eq!(refused, NoSession::Full);
+        waiting.remove(0);
+        assert!(meet.come(session(17, 1)).is_ok());
+        drop(waiting);
+        assert!(!meet.awaits_owner());
+        let (mut owner, met) = meet.wait(shard(0, 1));
+        assert!(!met && owner.try_recv().is_err());
     }
 }

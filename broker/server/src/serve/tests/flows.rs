@@ -248,6 +248,29 @@ async fn an_agent_that_leaves_while_it_submits_may_come_back() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_gone_ends_the_session_of_the_other_at_once() {
+    for owner_leaves in [true, false] {
+        let mut scene = Scene::set().await;
+        scene.granted().await;
+        let recipient = come(&scene.recipient, 1).await.unwrap();
+        let mut owner = wait(&scene.owner).await.unwrap();
+        // It is told for which session, so the two have met.
+        owner.1.message().await.unwrap().unwrap();
+        let (gone, mut left) = if owner_leaves {
+            (owner, recipient)
+        } else {
+            (recipient, owner)
+        };
+        gone.0.send(noise(b"last words")).await.unwrap();
+        let heard = left.1.message().await.unwrap();
+        assert_eq!(heard, Some(noise(b"last words")));
+        drop(gone);
+        let end = tokio::time::timeout(Duration::from_secs(5), left.1.message()).await;
+        assert_eq!(end.unwrap().unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn keys_without_rows_are_told_so_and_a_later_attempt_is_joined_once() {
     let mut scene = Scene::set().await;
     scene.granted().await;
