@@ -66,7 +66,7 @@ pub struct Binding {
     pub request: [u8; 32],
     /// The flow.
     pub flow: [u8; 16],
-    /// Names how the flow's sets are split ([`crate::flow`]); zeros where the agents meet to agree on that.
+    /// Names how the flow's sets are split; zeros where the agents meet to agree on that.
     pub plan: [u8; 32],
     /// Bucket of the flow's sets.
     pub bucket: u32,
