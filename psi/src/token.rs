@@ -13,9 +13,11 @@ use crate::session::{Role, SessionId};
 const EXTRACT_LABEL: &[u8] = b"counterfoil/token/v1";
 /// 32 bytes, so that with the session they fill a block of SHA-256, which is then hashed once for all items.
 const PAIR_PREFIX: [u8; 32] = *b"counterfoil/token/pair/v2\0\0\0\0\0\0\0";
-const MATCH_ID_LABEL: &[u8] = b"counterfoil/match-id/v1";
-const OWNER_ROW_LABEL: &[u8] = b"counterfoil/row-key/owner/v1";
-const RECIPIENT_ROW_LABEL: &[u8] = b"counterfoil/row-key/recipient/v1";
+/// What the derived strings are for. 19 bytes, so that counter, token and purpose are one block of SHA-256.
+type Purpose = [u8; 19];
+const MATCH_ID: Purpose = *b"counterfoil/match/2";
+const OWNER_ROW: Purpose = *b"counterfoil/row/o/2";
+const RECIPIENT_ROW: Purpose = *b"counterfoil/row/r/2";
 
 /// The name under which the broker joins one item of one session.
 ///
@@ -42,9 +44,8 @@ impl MatchId {
 
 /// T(z): what both holders of an identifier compute, and neither alone.
 ///
-/// The 32 bytes are the pseudo-random key of HKDF-SHA256 (RFC 5869), extracted with the session as
-/// salt (`dh`) or hashed with it (`vole`); match id and row keys are expanded from it when asked for, so a
-/// million tokens are 32 MiB. Neither `Clone` nor `Copy`: [`Token::into_seal_key`]
+/// 32 bytes: extracted by HKDF-SHA256 (RFC 5869) with the session as salt (`dh`), or hashed with it (`vole`).
+/// Match id and row keys are derived from it when asked for, so a million tokens are 32 MiB. Neither `Clone` nor `Copy`: [`Token::into_seal_key`]
 /// consumes it, which is what makes each sealing key seal once.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Token([u8; 32]);
@@ -74,7 +75,8 @@ impl Token {
     /// The name of this item in this session.
     #[must_use]
     pub fn match_id(&self) -> MatchId {
-        MatchId(*self.expand::<16>(MATCH_ID_LABEL))
+        let derived = self.derived(MATCH_ID);
+        MatchId(derived.first_chunk().copied().unwrap_or_default())
     }
 
     /// The key that opens the row which `sealer` sealed for this item.
@@ -83,7 +85,7 @@ impl Token {
     /// the owner's row where both hold the item, and the other way round.
     #[must_use]
     pub fn row_key(&self, sealer: Role) -> RowKey {
-        RowKey::from_bytes(&self.expand(row_label(sealer)))
+        RowKey::from_bytes(&self.derived(row_purpose(sealer)))
     }
 
     /// The key with which `role` seals its own row for this item, once.
@@ -92,25 +94,27 @@ impl Token {
         SealKey::new(self.row_key(role), role)
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "the key has 32 bytes, N is at most 32: HKDF takes both"
-    )]
-    fn expand<const N: usize>(&self, label: &[u8]) -> Zeroizing<[u8; N]> {
-        const { assert!(N <= 32) };
-        let mut out = Zeroizing::new([0; N]);
-        hkdf::Hkdf::<Sha256>::from_prk(&self.0)
-            .expect("a 32-byte key fits SHA-256")
-            .expand(label, out.as_mut_slice())
-            .expect("one block or less");
-        out
+    /// The one-step derivation of NIST SP 800-56C rev. 2, section 4.1, option 1: SHA-256 over a counter, which is
+    /// 1 because 32 bytes are all that is ever asked for, the secret, and its purpose.
+    ///
+    /// All three have fixed lengths and together fill one block, so no input is another's prefix and
+    /// SHA-256 stands for a random oracle as it does for the token (Coron et al. 2005): what comes out for one
+    /// purpose says nothing of the token or of another purpose. HKDF-Expand would take four
+    /// compressions where this takes one, for a secret that is uniform already.
+    fn derived(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
+        let mut input = Zeroizing::new([0; 4 + 32 + 19]);
+        let parts = 1_u32.to_be_bytes().into_iter().chain(self.0).chain(purpose);
+        for (to, from) in input.iter_mut().zip(parts) {
+            *to = from;
+        }
+        Zeroizing::new(Sha256::digest(input.as_slice()).into())
     }
 }
 
-const fn row_label(sealer: Role) -> &'static [u8] {
+const fn row_purpose(sealer: Role) -> Purpose {
     match sealer {
-        Role::Owner => OWNER_ROW_LABEL,
-        Role::Recipient => RECIPIENT_ROW_LABEL,
+        Role::Owner => OWNER_ROW,
+        Role::Recipient => RECIPIENT_ROW,
     }
 }
 
@@ -179,30 +183,30 @@ mod tests {
 
     #[test]
     fn the_derivation_is_pinned() {
-        // Python's hmac over the definition of RFC 5869, apart from this code.
+        // Python's hmac over the definition of RFC 5869, then hashlib over that of SP 800-56C, apart from this code.
         let t = token(1, b"phone\0+8613812345678", 2);
         assert_eq!(
             hex::encode(t.match_id().as_bytes()),
-            "2456c34509dd0d19f722dfa21d0bb623"
+            "6c96293c66f6a33d6178a3826fdfdd29"
         );
         assert_eq!(
             hex::encode(t.row_key(Role::Owner).expose()),
-            "441a40fe698e68f5a0d52f5ce882d562516c86db42576f64ef4bfbe6737600f0"
+            "0ec0b4acf9e79f2255729e13e30ec342e9a3037a491178b9819a73544f9a9991"
         );
         assert_eq!(
             hex::encode(t.row_key(Role::Recipient).expose()),
-            "d1a8449ab547acb5ccded6f08c64e18da5a0ff578bb84f222da6386575a941b3"
+            "26156c300361485108240b72b3ccadc72c48d650cdb927321600ab541d7102b1"
         );
     }
 
     #[test]
     fn the_derivation_from_two_values_is_pinned() {
-        // Python's hashlib and hmac over the definition, apart from this code.
+        // Python's hashlib over the definitions, apart from this code.
         let deriver = Deriver::new(&SessionId::from_bytes([1; 32]));
         let t = deriver.pair([2, 3], b"phone\0+8613812345678");
         assert_eq!(
             hex::encode(t.match_id().as_bytes()),
-            "d644638eca6a18b3b2416a27e4ce83b3"
+            "2a4bc26cd4489c6da33dd797b5ef1886"
         );
         assert_ne!(t, deriver.pair([3, 2], b"phone\0+8613812345678"));
         assert_ne!(t, deriver.pair([2, 3], b"phone\0+8613812345679"));
