@@ -251,10 +251,21 @@ impl Minimised {
 
     /// The kept rows in their order: index from [`Table::push`], and the cells to deliver.
     pub fn rows(&self) -> impl Iterator<Item = (u32, impl Iterator<Item = &str>)> {
-        self.kept.iter().map(|(index, group)| {
-            let cells = self.columns.iter().zip(self.keys.codes(*group));
-            (*index, cells.map(|(column, code)| column.text(*code)))
-        })
+        self.kept
+            .iter()
+            .map(|(index, group)| (*index, self.cells(*group)))
+    }
+
+    /// The cells of the kept row with this number in [`rows`](Self::rows), from 0.
+    #[must_use]
+    pub fn row(&self, number: u32) -> Option<impl Iterator<Item = &str>> {
+        let (_, group) = self.kept.get(number as usize)?;
+        Some(self.cells(*group))
+    }
+
+    fn cells(&self, group: u32) -> impl Iterator<Item = &str> {
+        let cells = self.columns.iter().zip(self.keys.codes(group));
+        cells.map(|(column, code)| column.text(*code))
     }
 }
 

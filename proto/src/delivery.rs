@@ -10,17 +10,22 @@
 //! length byte and a value; then zeros up to a size class, so that the size that the log records tells a class of row
 //! counts and not the count.
 
+use hpke::aead::AeadTag;
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::XWing;
 use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
 use prost::Message as _;
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::limits::{COLUMNS_MAX, ROWS_MAX, VALUE_BYTES_MAX};
+use crate::limits::COLUMNS_MAX;
 use crate::v1::DeliveryHead;
 use crate::{WireError, fixed};
+
+pub use rows::{DeliveredRows, Values};
+
+mod rows;
 
 /// Name of the HPKE suite, as it stands in requests and agreements.
 pub const SUITE: &str = "xwing-hkdfsha256-aes256gcm";
@@ -28,6 +33,7 @@ pub const SUITE: &str = "xwing-hkdfsha256-aes256gcm";
 type PrivateKey = <XWing as Kem>::PrivateKey;
 type PublicKey = <XWing as Kem>::PublicKey;
 type Encapped = <XWing as Kem>::EncappedKey;
+type Tag = AeadTag<AesGcm256>;
 
 /// The recipient's half of a flow's delivery key. Kept from before the request until the delivery is opened.
 pub struct DeliverySecret(PrivateKey);
@@ -90,8 +96,8 @@ impl DeliveryContext {
 pub struct Delivery {
     /// Names of the tags.
     pub columns: Vec<String>,
-    /// Match id and one value per column; sorted by match id, which says nothing of either side's order.
-    pub rows: Vec<([u8; 16], Vec<String>)>,
+    /// Match id and one value per column.
+    pub rows: DeliveredRows,
     /// How many rows were generalised, as a coarse count.
     pub generalised: String,
     /// How many rows were suppressed, as a coarse count.
@@ -104,96 +110,102 @@ impl Delivery {
     /// # Errors
     /// The public key is not of [`SUITE`], or the table breaks a bound of [`crate::limits`].
     pub fn seal(
-        mut self,
+        self,
         public_key: &[u8],
         context: &DeliveryContext,
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<u8>, WireError> {
-        self.rows.sort_unstable_by_key(|(match_id, _)| *match_id);
-        let plaintext = self.encode(context)?;
         let key = PublicKey::from_bytes(public_key).map_err(|_| bad_key())?;
-        let (encapped, ciphertext) =
-            hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, XWing>(
-                &OpModeS::Base,
-                &key,
-                &context.info(),
-                &plaintext,
-                &[],
-                rng,
-            )
-            .map_err(|_| bad_key())?;
-        let mut sealed = encapped.to_bytes().to_vec();
-        sealed.extend_from_slice(&ciphertext);
-        Ok(sealed)
+        let mut buffer = self.encode(context)?;
+        let (place, plaintext) = buffer
+            .split_at_mut_checked(Encapped::size())
+            .ok_or_else(short)?;
+        let sealed = hpke::single_shot_seal_inout_detached_with_rng::<AesGcm256, HkdfSha256, XWing>(
+            &OpModeS::Base,
+            &key,
+            &context.info(),
+            (&mut *plaintext).into(),
+            &[],
+            rng,
+        );
+        let Ok((encapped, tag)) = sealed else {
+            plaintext.zeroize();
+            return Err(bad_key());
+        };
+        place.copy_from_slice(&encapped.to_bytes());
+        buffer.extend_from_slice(&tag.to_bytes());
+        Ok(buffer)
     }
 
-    /// Opens a sealed delivery.
+    /// Opens a sealed delivery where it stands.
     ///
     /// # Errors
     /// [`WireError::Unopenable`] for another key, flow or agreement or altered bytes; else what is malformed inside.
     pub fn open(
-        sealed: &[u8],
+        sealed: Vec<u8>,
         secret: &DeliverySecret,
         context: &DeliveryContext,
     ) -> Result<Self, WireError> {
-        let (encapped, ciphertext) = sealed
-            .split_at_checked(Encapped::size())
+        let mut bytes = Zeroizing::new(sealed);
+        let (encapped, rest) = bytes
+            .split_at_mut_checked(Encapped::size())
             .ok_or(WireError::Unopenable)?;
         let encapped = Encapped::from_bytes(encapped).map_err(|_| WireError::Unopenable)?;
-        let plaintext = hpke::single_shot_open::<AesGcm256, HkdfSha256, XWing>(
+        let length = rest
+            .len()
+            .checked_sub(Tag::size())
+            .ok_or(WireError::Unopenable)?;
+        let (ciphertext, tag) = rest
+            .split_at_mut_checked(length)
+            .ok_or(WireError::Unopenable)?;
+        let tag = Tag::from_bytes(tag).map_err(|_| WireError::Unopenable)?;
+        hpke::single_shot_open_inout_detached::<AesGcm256, HkdfSha256, XWing>(
             &OpModeR::Base,
             &secret.0,
             &encapped,
             &context.info(),
-            ciphertext,
+            ciphertext.into(),
             &[],
+            &tag,
         )
-        .map(Zeroizing::new)
         .map_err(|_| WireError::Unopenable)?;
-        Self::decode(&plaintext, context)
+        bytes.truncate(Encapped::size() + length);
+        Self::decode(bytes, Encapped::size(), context)
     }
 
-    fn encode(&self, context: &DeliveryContext) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    /// The plaintext behind room for the encapsulated key, and with room for the tag. It is sealed where it stands: there is no
+    /// copy of it to wipe.
+    fn encode(self, context: &DeliveryContext) -> Result<Vec<u8>, WireError> {
+        if self.rows.columns() != self.columns.len() {
+            return Err(malformed("a row has another number of values than columns"));
+        }
         let head = DeliveryHead {
             flow: context.flow.to_vec(),
-            columns: self.columns.clone(),
+            columns: self.columns,
             rows: self.rows.len() as u64,
-            generalised: self.generalised.clone(),
-            suppressed: self.suppressed.clone(),
+            generalised: self.generalised,
+            suppressed: self.suppressed,
         }
         .encode_to_vec();
         let head_len = u32::try_from(head.len()).map_err(|_| too_large("head", u32::MAX.into()))?;
-        let mut out = Zeroizing::new(Vec::with_capacity(size_class(self.plain_len(head.len()))));
+        let rows = self.rows.as_bytes();
+        let padded = Encapped::size() + size_class(4 + head.len() + rows.len());
+        let mut out = Vec::with_capacity(padded + Tag::size());
+        out.resize(Encapped::size(), 0);
         out.extend_from_slice(&head_len.to_be_bytes());
         out.extend_from_slice(&head);
-        for (match_id, values) in &self.rows {
-            if values.len() != self.columns.len() {
-                return Err(malformed("a row has another number of values than columns"));
-            }
-            out.extend_from_slice(match_id);
-            for value in values {
-                let len = u8::try_from(value.len())
-                    .map_err(|_| too_large("value", VALUE_BYTES_MAX as u64))?;
-                out.push(len);
-                out.extend_from_slice(value.as_bytes());
-            }
-        }
-        let padded = size_class(out.len());
+        out.extend_from_slice(rows);
         out.resize(padded, 0);
         Ok(out)
     }
 
-    fn plain_len(&self, head_len: usize) -> usize {
-        let rows: usize = self
-            .rows
-            .iter()
-            .map(|(_, values)| 16 + values.iter().map(|value| 1 + value.len()).sum::<usize>())
-            .sum();
-        4 + head_len + rows
-    }
-
-    fn decode(plaintext: &[u8], context: &DeliveryContext) -> Result<Self, WireError> {
-        let mut reader = Reader(plaintext);
+    /// Reads the plaintext that begins at `start`.
+    fn decode(
+        bytes: Zeroizing<Vec<u8>>,
+        start: usize,
+        context: &DeliveryContext,
+    ) -> Result<Self, WireError> {
+        let mut reader = Reader(bytes.get(start..).unwrap_or_default());
         let head_len = u32::from_be_bytes(fixed("head length", reader.take(4)?)?);
         let head = reader.take(usize::try_from(head_len).map_err(|_| short())?)?;
         let head = DeliveryHead::decode(head).map_err(|_| malformed("its head"))?;
@@ -203,27 +215,10 @@ impl Delivery {
         if head.columns.len() > COLUMNS_MAX {
             return Err(too_large("columns", COLUMNS_MAX as u64));
         }
-        if head.rows > ROWS_MAX {
-            return Err(too_large("rows", ROWS_MAX));
-        }
-        let mut rows = Vec::new();
-        for _ in 0..head.rows {
-            let match_id = fixed("match id", reader.take(16)?)?;
-            let mut values = Vec::with_capacity(head.columns.len());
-            for _ in &head.columns {
-                let len = reader.take(1)?.first().copied().unwrap_or(0);
-                let value = reader.take(usize::from(len))?;
-                let value = String::from_utf8(value.to_vec()).map_err(|_| malformed("a value"))?;
-                values.push(value);
-            }
-            rows.push((match_id, values));
-        }
-        if reader.0.iter().any(|byte| *byte != 0) {
-            return Err(malformed("its padding"));
-        }
+        let first = bytes.len() - reader.0.len();
         Ok(Self {
+            rows: DeliveredRows::decode(bytes, first, head.columns.len(), head.rows)?,
             columns: head.columns,
-            rows,
             generalised: head.generalised,
             suppressed: head.suppressed,
         })

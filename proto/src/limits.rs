@@ -28,6 +28,9 @@ pub const PAYLOAD_BYTES_MAX: usize = PROOF_BYTES + COLUMNS_MAX * (1 + VALUE_BYTE
 /// Bytes that the broker holds of one flow's submissions. A flow that needs more is refused at its header.
 pub const SUBMISSION_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
+/// Bytes of a delivery's plaintext: places in it are told as `u32`.
+pub const DELIVERY_BYTES_MAX: u64 = u32::MAX as u64;
+
 /// Frames that the relay holds for a slow reader, in each direction. Each agent has at most [`POINTS_WINDOW`]
 /// of its own and as many of its partner's chunks under way, so that neither can block the other by only sending.
 pub const RELAY_FRAMES: usize = 2 * POINTS_WINDOW + 8;

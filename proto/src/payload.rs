@@ -114,6 +114,21 @@ impl Layout {
         proof: Option<&Proof>,
         values: &[impl AsRef<str>],
     ) -> Result<Vec<u8>, WireError> {
+        let mut payload = Vec::with_capacity(self.payload_len());
+        self.encode_into(proof, values.iter().map(AsRef::as_ref), &mut payload)?;
+        Ok(payload)
+    }
+
+    /// As [`encode`](Self::encode), appended to `out`; after an error a part of it may be there.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_into<'v>(
+        &self,
+        proof: Option<&Proof>,
+        values: impl ExactSizeIterator<Item = &'v str>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WireError> {
         let proof = proof.map_or(&[][..], |proof| proof);
         if proof.len() != self.proof_len() {
             return Err(WireError::Length {
@@ -129,19 +144,19 @@ impl Layout {
                 got: values.len(),
             });
         }
-        let mut payload = Vec::with_capacity(self.payload_len());
-        payload.extend_from_slice(proof);
+        let end = out.len() + self.payload_len();
+        out.extend_from_slice(proof);
         for ((_, width), value) in self.columns.iter().zip(values) {
-            let value = value.as_ref().as_bytes();
+            let value = value.as_bytes();
             let len = u8::try_from(value.len())
                 .ok()
                 .filter(|_| value.len() <= *width)
                 .ok_or_else(|| too_large("value of a row", *width))?;
-            payload.push(len);
-            payload.extend_from_slice(value);
+            out.push(len);
+            out.extend_from_slice(value);
         }
-        payload.resize(self.payload_len(), 0);
-        Ok(payload)
+        out.resize(end, 0);
+        Ok(())
     }
 
     /// Reads one row. Exactly one byte string encodes each row: padding that is not zero is refused, so that a

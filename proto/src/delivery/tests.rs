@@ -3,6 +3,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use super::*;
+use crate::limits::VALUE_BYTES_MAX;
 
 const CONTEXT: DeliveryContext = DeliveryContext {
     flow: [1; 16],
@@ -10,15 +11,16 @@ const CONTEXT: DeliveryContext = DeliveryContext {
 };
 
 fn table(rows: usize) -> Delivery {
+    let mut delivered = DeliveredRows::new(2);
+    for i in 0..rows {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&i.to_be_bytes());
+        let age = format!("[{},{})", i % 9, i % 9 + 1);
+        delivered.push(&id, [age.as_str(), "own"]).unwrap();
+    }
     Delivery {
         columns: vec!["age_band".into(), "housing".into()],
-        rows: (0..rows)
-            .map(|i| {
-                let mut id = [0; 16];
-                id[8..].copy_from_slice(&(rows - i).to_be_bytes());
-                (id, vec![format!("[{},{})", i % 9, i % 9 + 1), "own".into()])
-            })
-            .collect(),
+        rows: delivered,
         generalised: "none".into(),
         suppressed: "under 20".into(),
     }
@@ -29,17 +31,65 @@ fn rng() -> ChaCha20Rng {
 }
 
 #[test]
-fn opens_with_its_key_and_is_sorted_by_match_id() {
+fn opens_with_its_key() {
     let secret = DeliverySecret::generate(&mut rng());
     let sealed = table(100)
         .seal(&secret.public_bytes(), &CONTEXT, &mut rng())
         .unwrap();
     let restored = DeliverySecret::from_bytes(&secret.to_bytes()).unwrap();
-    let opened = Delivery::open(&sealed, &restored, &CONTEXT).unwrap();
-    assert!(opened.rows.is_sorted_by_key(|(id, _)| *id));
-    let mut expected = table(100);
-    expected.rows.reverse();
-    assert_eq!(opened, expected);
+    let opened = Delivery::open(sealed, &restored, &CONTEXT).unwrap();
+    assert_eq!(opened, table(100));
+    assert_ne!(opened.rows, table(99).rows);
+    let (id, values) = opened.rows.get(99).unwrap();
+    assert_eq!(
+        (id[15], values.collect::<Vec<_>>()),
+        (99, vec!["[0,1)", "own"])
+    );
+    assert!(opened.rows.get(100).is_none());
+}
+
+#[test]
+fn rows_rise_and_fit_their_columns_or_are_left_out() {
+    let mut rows = DeliveredRows::new(2);
+    let mut push = |id: u8, values: &[&str]| rows.push(&[id; 16], values.iter().copied()).is_ok();
+    let (long, longest) = ("x".repeat(VALUE_BYTES_MAX + 1), "x".repeat(VALUE_BYTES_MAX));
+    assert!(push(5, &["a", "b"]));
+    for (id, values) in [
+        (5, &["a", "b"][..]),
+        (4, &["a", "b"]),
+        (6, &["a"]),
+        (6, &["a", "b", "c"]),
+        (6, &["a", &long]),
+    ] {
+        assert!(!push(id, values), "{id} {values:?}");
+    }
+    assert!(push(6, &["", &longest]));
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.iter().map(|(id, _)| id[0]).collect::<Vec<_>>(), [5, 6]);
+    let mut wide = table(1);
+    wide.columns.push("region".into());
+    let secret = DeliverySecret::generate(&mut rng());
+    assert!(
+        wide.seal(&secret.public_bytes(), &CONTEXT, &mut rng())
+            .is_err()
+    );
+}
+
+#[test]
+fn a_plaintext_whose_match_ids_do_not_rise_is_refused() {
+    let mut plaintext = table(3).encode(&CONTEXT).unwrap();
+    let start = Encapped::size();
+    let decode = |bytes: &[u8]| Delivery::decode(Zeroizing::new(bytes.to_vec()), start, &CONTEXT);
+    assert_eq!(decode(&plaintext), Ok(table(3)));
+    let last = plaintext
+        .windows(8)
+        .rposition(|window| window == 2_u64.to_be_bytes())
+        .unwrap();
+    plaintext[last + 7] = 1;
+    assert_eq!(
+        decode(&plaintext),
+        Err(malformed("its match ids do not rise"))
+    );
 }
 
 #[test]
@@ -51,7 +101,7 @@ fn another_key_flow_agreement_or_bit_does_not_open() {
         .unwrap();
     let refused = |sealed: &[u8], secret: &DeliverySecret, context: DeliveryContext| {
         assert_eq!(
-            Delivery::open(sealed, secret, &context),
+            Delivery::open(sealed.to_vec(), secret, &context),
             Err(WireError::Unopenable)
         );
     };
@@ -104,6 +154,6 @@ fn a_key_of_another_suite_is_refused() {
 proptest! {
     #[test]
     fn no_plaintext_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Delivery::decode(&bytes, &CONTEXT);
+        let _ = Delivery::decode(Zeroizing::new(bytes), 0, &CONTEXT);
     }
 }

@@ -86,7 +86,7 @@ pub(crate) async fn fetch(
 
 #[cfg(test)]
 mod tests {
-    use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
+    use counterfoil_proto::delivery::{DeliveredRows, Delivery, DeliveryContext, DeliverySecret};
 
     use super::*;
 
@@ -99,11 +99,16 @@ mod tests {
         };
         for (rows, columns) in [(0_u16, 1), (1, 64), (40_000, 2)] {
             let value = "x".repeat(VALUE_BYTES_MAX);
+            let mut delivered = DeliveredRows::new(columns);
+            for row in 0..rows {
+                let mut match_id = [7; 16];
+                match_id[14..].copy_from_slice(&row.to_be_bytes());
+                let values = std::iter::repeat_n(value.as_str(), columns);
+                delivered.push(&match_id, values).unwrap();
+            }
             let delivery = Delivery {
                 columns: (0..columns).map(|n| format!("{n:0>64}")).collect(),
-                rows: (0..rows)
-                    .map(|_| ([7; 16], vec![value.clone(); columns]))
-                    .collect(),
+                rows: delivered,
                 generalised: String::new(),
                 suppressed: String::new(),
             };

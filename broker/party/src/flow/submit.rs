@@ -6,7 +6,7 @@ use counterfoil_proto::payload::Layout;
 use counterfoil_proto::v1::{
     Consent, KeysChunk, KeysHeader, RowsChunk, RowsHeader, keys_chunk, rows_chunk,
 };
-use counterfoil_psi::SessionId;
+use counterfoil_psi::{MatchId, SessionId, Token};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,12 +26,20 @@ pub(crate) struct Submission {
     pub(crate) buckets: u32,
 }
 
-/// Records of one length, made one after the other.
+/// Records of one length, made one after the other, in rising order of the match ids with which they begin: that order is a
+/// function of what is submitted, so it tells nothing of the order of the own file, nor which records are dummies'.
 pub(crate) trait Records: Send + 'static {
     /// Bytes of each record.
     fn record_bytes(&self) -> usize;
     /// Appends the next record; `false` when there is none.
     fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool>;
+}
+
+/// Match id and place of each token, in the order in which they are submitted.
+pub(crate) fn in_order(tokens: &[Token]) -> Vec<(MatchId, u32)> {
+    let mut order: Vec<_> = tokens.iter().map(Token::match_id).zip(0_u32..).collect();
+    order.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(*id.as_bytes()));
+    order
 }
 
 /// The owner's sealed rows.

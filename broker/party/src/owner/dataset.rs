@@ -242,6 +242,11 @@ impl Dictionary {
         Some(code)
     }
 
+    fn value(&self, code: u32) -> Option<&str> {
+        let value = self.values.get(usize::try_from(code).ok()?)?;
+        Some(value)
+    }
+
     fn width(&self) -> usize {
         let longest = self
             .values
@@ -446,11 +451,11 @@ impl Prepared {
         MATCH_ID_BYTES + self.layout.payload_len() + SEAL_OVERHEAD
     }
 
-    /// The payload of the row at an index of the set.
+    /// Appends the payload of the row at an index of the set.
     ///
     /// # Errors
-    /// [`Error::Unexpected`] for an index that is not of the set.
-    pub(super) fn payload(&self, index: u32) -> Result<Vec<u8>> {
+    /// [`Error::Unexpected`] for an index that is not of the set; a part of the payload may then be there.
+    pub(super) fn write_payload(&self, index: u32, out: &mut Vec<u8>) -> Result<()> {
         let missing = || Error::Unexpected("a row of the dataset is missing".to_owned());
         let codes = usize::try_from(index)
             .ok()
@@ -465,15 +470,14 @@ impl Prepared {
             (None, codes)
         };
         let (codes, _) = codes.as_chunks::<CODE_BYTES>();
-        let values = codes
-            .iter()
-            .zip(&self.dictionaries)
-            .map(|(code, dictionary)| {
-                let code = usize::try_from(u32::from_be_bytes(*code)).ok()?;
-                dictionary.values.get(code)
-            });
-        let values: Option<Vec<&Box<str>>> = values.collect();
-        Ok(self.layout.encode(proof, &values.ok_or_else(missing)?)?)
+        let mut whole = true;
+        let values = codes.iter().zip(&self.dictionaries).map(|(code, of_tag)| {
+            let value = of_tag.value(u32::from_be_bytes(*code));
+            whole &= value.is_some();
+            value.unwrap_or_default()
+        });
+        self.layout.encode_into(proof, values, out)?;
+        if whole { Ok(()) } else { Err(missing()) }
     }
 
     fn check_size(&self) -> std::result::Result<(), Unfit> {

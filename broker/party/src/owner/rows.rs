@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use counterfoil_psi::{Role, RowContext, Token};
-use rand::seq::SliceRandom as _;
-use zeroize::Zeroizing;
+use counterfoil_psi::{MatchId, Role, RowContext, Token};
+use zeroize::Zeroize as _;
 
 use crate::error::{Error, Result};
-use crate::flow::Records;
+use crate::flow::{Records, in_order};
 
 use super::dataset::Prepared;
 
-/// Match id and sealed row for each token, in a random order: the order of the dataset is nobody's business, and neither is
-/// which rows are dummies.
+/// Match id and sealed row for each token.
 pub(super) struct SealedRows {
     prepared: Arc<Prepared>,
     /// The row of the dataset that belongs to each token; the tokens after these are those of dummies.
@@ -20,34 +18,49 @@ pub(super) struct SealedRows {
     context: RowContext,
     /// Taken one by one: a token seals once.
     tokens: Vec<Option<Token>>,
-    order: std::vec::IntoIter<usize>,
+    order: std::vec::IntoIter<(MatchId, u32)>,
 }
 
 impl SealedRows {
-    pub(super) fn shuffled(
+    pub(super) fn new(
         prepared: Arc<Prepared>,
         part: Vec<u32>,
         context: RowContext,
         tokens: Vec<Token>,
     ) -> Self {
-        let mut order: Vec<usize> = (0..tokens.len()).collect();
-        order.shuffle(&mut rand::rng());
-        let tokens = tokens.into_iter().map(Some).collect();
         Self {
             prepared,
             part,
             context,
-            tokens,
-            order: order.into_iter(),
+            order: in_order(&tokens).into_iter(),
+            tokens: tokens.into_iter().map(Some).collect(),
         }
     }
 
-    /// What is sealed for a token. A dummy's is never opened, because nobody has its key.
-    fn payload(&self, index: usize) -> Result<Zeroizing<Vec<u8>>> {
-        Ok(Zeroizing::new(match self.part.get(index) {
-            Some(row) => self.prepared.payload(*row)?,
-            None => vec![0; self.prepared.layout.payload_len()],
-        }))
+    /// Appends what is sealed for a token. A dummy's is never opened, because nobody has its key.
+    fn write_payload(&self, index: usize, out: &mut Vec<u8>) -> Result<()> {
+        match self.part.get(index) {
+            Some(row) => self.prepared.write_payload(*row, out),
+            None => {
+                out.resize(out.len() + self.prepared.layout.payload_len(), 0);
+                Ok(())
+            }
+        }
+    }
+
+    fn seal(&mut self, index: usize, piece: &mut Vec<u8>) -> Result<()> {
+        let token = self.tokens.get_mut(index).and_then(Option::take);
+        let token = token.ok_or_else(|| Error::Unexpected("a token is missing".to_owned()))?;
+        let start = piece.len();
+        let written = self.write_payload(index, piece).and_then(|()| {
+            self.context
+                .seal_tail(token.into_seal_key(Role::Owner), piece, start)
+                .map_err(|error| Error::Unexpected(error.to_string()))
+        });
+        if written.is_err() {
+            piece.get_mut(start..).unwrap_or_default().zeroize();
+        }
+        written
     }
 }
 
@@ -57,18 +70,11 @@ impl Records for SealedRows {
     }
 
     fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool> {
-        let Some(index) = self.order.next() else {
+        let Some((match_id, index)) = self.order.next() else {
             return Ok(false);
         };
-        let token = self.tokens.get_mut(index).and_then(Option::take);
-        let token = token.ok_or_else(|| Error::Unexpected("a token is missing".to_owned()))?;
-        let payload = self.payload(index)?;
-        piece.extend_from_slice(token.match_id().as_bytes());
-        let sealed = self
-            .context
-            .seal(token.into_seal_key(Role::Owner), &payload)
-            .map_err(|error| Error::Unexpected(error.to_string()))?;
-        piece.extend_from_slice(&sealed);
+        piece.extend_from_slice(match_id.as_bytes());
+        self.seal(usize::try_from(index).unwrap_or(usize::MAX), piece)?;
         Ok(true)
     }
 }

@@ -207,7 +207,9 @@ impl<'f> Sessions<'f> {
             bucket: session.bucket,
             buckets: plan.buckets(),
         };
-        let rows = SealedRows::shuffled(Arc::clone(&self.prepared), part, context, matched.tokens);
+        let prepared = Arc::clone(&self.prepared);
+        let rows =
+            off_thread(move || SealedRows::new(prepared, part, context, matched.tokens)).await?;
         let tell = self.flow.teller();
         let broker = &self.flow.broker;
         submit_rows(broker, &submission, &layout, consent, rows, move |done| {

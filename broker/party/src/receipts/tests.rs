@@ -7,6 +7,7 @@ use counterfoil_audit::entry::{
 use counterfoil_audit::note::{KeyName, SignerKey};
 use counterfoil_audit::tree::Tree;
 use counterfoil_proto::WireError;
+use counterfoil_proto::delivery::DeliveredRows;
 use time::Duration;
 
 use super::*;
@@ -75,9 +76,11 @@ impl World {
             flow: [7; 16],
             agreement: *agreement.digest().as_bytes(),
         };
+        let mut rows = DeliveredRows::new(2);
+        rows.push(&[1; 16], ["low", "own"]).unwrap();
         let delivery = Delivery {
             columns: vec!["risk_appetite".into(), "housing".into()],
-            rows: vec![([1; 16], vec!["low".into(), "own".into()])],
+            rows,
             generalised: "fewer than 20".into(),
             suppressed: "fewer than 20".into(),
         };
@@ -185,16 +188,15 @@ fn what_the_log_released_opens_and_its_receipt_is_kept() {
         ),
         (1, 2)
     );
-    let release = intent.admit().unwrap();
+    let mut release = intent.admit().unwrap();
     assert_eq!(
         release.sha256(),
         <[u8; 32]>::from(Sha256::digest(&world.sealed))
     );
     let delivery = release.open(&world.secret).unwrap();
-    assert_eq!(
-        delivery.rows,
-        [([1; 16], vec!["low".to_owned(), "own".to_owned()])]
-    );
+    let (match_id, values) = delivery.rows.get(0).unwrap();
+    assert_eq!((match_id, values.collect()), (&[1; 16], vec!["low", "own"]));
+    assert_eq!(delivery.rows.len(), 1);
 
     let (_dir, home) = joined_home();
     assert_eq!(list(&home).unwrap(), []);
@@ -347,7 +349,7 @@ fn other_bytes_than_the_log_names_are_never_opened() {
 #[test]
 fn a_release_to_another_key_does_not_open() {
     let world = World::new();
-    let release = world
+    let mut release = world
         .verify(world.intent(), world.sealed.clone())
         .unwrap()
         .admit()

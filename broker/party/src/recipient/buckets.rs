@@ -13,7 +13,6 @@ use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_proto::limits::MEETING;
 use counterfoil_proto::v1::BucketState;
 use counterfoil_psi::{Protocol, Role};
-use rand::seq::SliceRandom as _;
 use tokio::time::sleep;
 
 use crate::error::{Error, Result};
@@ -208,7 +207,7 @@ impl Sessions<'_> {
         };
         let (progress, total) = (Arc::clone(self.progress), submission.count);
         let tell = move |done| progress(Progress::Submitting { done, total });
-        let joined = submit_keys(self.broker, &submission, Keys::shuffled(map), tell).await;
+        let joined = submit_keys(self.broker, &submission, Keys { map, slot: 0 }, tell).await;
         durations.submit_ms += millis(started);
         joined
     }
@@ -236,10 +235,15 @@ impl Sessions<'_> {
         let matched = self.matched(session, own, work, pipe, ended).await?;
         durations.match_ms += millis(started);
         let started = Instant::now();
-        let map = BucketMap::new(matched.session, work.part, &matched.tokens);
         let (home, flow, number) = (self.home.path().to_owned(), record.flow, work.number);
+        let part = work.part.to_vec();
         // Before the first key leaves: a crash before this leaves a session of which nobody else has anything.
-        let map = flow::off_thread(move || map.write(&home, flow, number).map(|()| map)).await??;
+        let map = flow::off_thread(move || {
+            let map = BucketMap::new(matched.session, &part, &matched.tokens);
+            drop(matched.tokens);
+            map.write(&home, flow, number).map(|()| map)
+        })
+        .await??;
         durations.submit_ms += millis(started);
         Ok(map)
     }
@@ -304,22 +308,10 @@ struct Bucket<'b> {
     state: Option<&'b BucketState>,
 }
 
-/// Match id and the key of the owner's row for each slot, in a random order: the order of the file is nobody's business, and
-/// neither is which slots are dummies'.
+/// Match id and the key of the owner's row for each slot.
 struct Keys {
     map: BucketMap,
-    order: std::vec::IntoIter<usize>,
-}
-
-impl Keys {
-    fn shuffled(map: BucketMap) -> Self {
-        let mut order: Vec<usize> = (0..map.len()).collect();
-        order.shuffle(&mut rand::rng());
-        Self {
-            map,
-            order: order.into_iter(),
-        }
-    }
+    slot: usize,
 }
 
 impl Records for Keys {
@@ -328,12 +320,11 @@ impl Records for Keys {
     }
 
     fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool> {
-        let Some(slot) = self.order.next() else {
+        let Some(record) = self.map.key_record(self.slot) else {
             return Ok(false);
         };
-        let record = self.map.key_record(slot);
-        let record = record.ok_or_else(|| Error::Unexpected("a key is missing".to_owned()))?;
         piece.extend_from_slice(record);
+        self.slot += 1;
         Ok(true)
     }
 }

@@ -1,6 +1,5 @@
 //! From the release to the file that is written; the same after a crash.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -83,6 +82,7 @@ async fn deliver(
     let release = intent.admit()?;
     let sha256 = release.sha256();
     let secret = record.secret(home)?;
+    let mut release = release;
     let (release, delivery) = flow::off_thread(move || {
         let delivery = release.open(&secret);
         (release, delivery)
@@ -170,10 +170,11 @@ pub(super) fn checked(
         let tag = agreement
             .tag(name)
             .ok_or_else(|| unverified(format!("has `{name}`, which is not agreed")))?;
-        let admitted = delivery
+        let mut values = delivery
             .rows
             .iter()
-            .all(|(_, values)| values.get(index).is_some_and(|value| tag.accepts(value)));
+            .map(|(_, mut values)| values.nth(index));
+        let admitted = values.all(|value| value.is_some_and(|value| tag.accepts(value)));
         if !admitted {
             return Err(unverified(format!(
                 "has a value of `{name}` that is finer than agreed or none of its values"
@@ -224,30 +225,27 @@ pub(super) struct Output {
 impl Output {
     /// Joins the delivery with the own rows by the maps, in the order of the own file.
     pub(super) fn write(self, delivery: Delivery) -> Result<()> {
-        let expected = delivery.rows.len();
-        let mut rows: HashMap<[u8; 16], Vec<String>> = delivery.rows.into_iter().collect();
-        if rows.len() != expected {
-            return Err(Error::Unverified(
-                "the delivery has one customer twice: nothing of it was written".to_owned(),
-            ));
-        }
-        let mut placed = map::place(&self.home, self.flow, self.buckets, &mut rows)?;
-        if !rows.is_empty() {
+        let rows = &delivery.rows;
+        let placed = map::place(&self.home, self.flow, self.buckets, rows)?;
+        // No match id is delivered twice, and no own row has two.
+        let strangers = rows.len() - placed.count().min(rows.len());
+        if strangers > 0 {
             return Err(Error::Unverified(format!(
-                "the broker delivered {} rows of customers that are not in the own file: nothing was written",
-                rows.len()
+                "the broker delivered {strangers} rows of customers that are not in the own file: nothing was written"
             )));
         }
         let names = prepare::output_columns(&self.columns, &self.tags);
         let mut output = OutputFile::create(&self.path, &names, self.overwrite)?;
         let mut all = OwnReader::open(&self.home, self.flow)?;
+        let mut written = 0;
         for row in 0.. {
             let Some(own) = all.next_row()? else { break };
-            if let Some(values) = placed.remove(&row) {
-                output.write_row(own.iter().chain(&values).map(String::as_str))?;
+            if let Some((_, values)) = placed.of(row).and_then(|number| rows.get(number)) {
+                output.write_row(own.iter().map(String::as_str).chain(values))?;
+                written += 1;
             }
         }
-        if !placed.is_empty() {
+        if written != rows.len() {
             return Err(Error::Unexpected(
                 "the own rows and the maps of a flow do not fit".to_owned(),
             ));

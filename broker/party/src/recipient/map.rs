@@ -4,26 +4,30 @@
 //! so that the keys can be submitted again to a broker that lost them: the tokens of the session are gone then, on purpose. 0600, under
 //! `flows/`, removed when the flow is over.
 //!
-//! Format: `counterfoil match map 2\n`, 32 bytes session, then for each slot `u32` own row (2^32 - 1 for a dummy), 16 bytes match id
-//! and 32 bytes key. Integers are big-endian.
+//! Format: `counterfoil match map 3\n`, 32 bytes session, then for each slot `u32` own row (2^32 - 1 for a dummy), 16 bytes match id
+//! and 32 bytes key, in rising order of the match ids. Integers are big-endian.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 
 use counterfoil_policy::text::FlowId;
-use counterfoil_psi::{Role, SessionId, Token};
+use counterfoil_proto::delivery::DeliveredRows;
+use counterfoil_psi::{Role, SET_MAX, SessionId, Token};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::flow::in_order;
 
 use super::files;
 
-const MAGIC: &[u8] = b"counterfoil match map 2\n";
+const MAGIC: &[u8] = b"counterfoil match map 3\n";
 
 /// Bytes of a slot: own row, match id, key.
 const SLOT_BYTES: usize = 4 + KEY_RECORD_BYTES;
+
+/// No map is longer.
+const FILE_BYTES_MAX: u64 = 1024 + SLOT_BYTES as u64 * SET_MAX as u64;
 
 /// Bytes of a submitted key: match id and row key.
 pub(super) const KEY_RECORD_BYTES: usize = 16 + 32;
@@ -45,11 +49,14 @@ impl BucketMap {
     /// Of the tokens of a bucket: first those of the own rows `part`, then those of dummies.
     pub(super) fn new(session: SessionId, part: &[u32], tokens: &[Token]) -> Self {
         let mut slots = Zeroizing::new(Vec::with_capacity(tokens.len() * SLOT_BYTES));
-        let rows = part.iter().copied().chain(std::iter::repeat(DUMMY));
-        for (token, row) in tokens.iter().zip(rows) {
-            slots.extend_from_slice(&row.to_be_bytes());
-            slots.extend_from_slice(token.match_id().as_bytes());
-            slots.extend_from_slice(token.row_key(Role::Owner).expose());
+        for (match_id, place) in in_order(tokens) {
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            let row = part.get(place).copied().unwrap_or(DUMMY);
+            if let Some(token) = tokens.get(place) {
+                slots.extend_from_slice(&row.to_be_bytes());
+                slots.extend_from_slice(match_id.as_bytes());
+                slots.extend_from_slice(token.row_key(Role::Owner).expose());
+            }
         }
         Self { session, slots }
     }
@@ -60,11 +67,9 @@ impl BucketMap {
     /// [`Error::Io`], such as a full disk.
     pub(super) fn write(&self, home: &Path, flow: FlowId, bucket: u32) -> Result<()> {
         files::write(&home.join(relative(flow, bucket)), |file| {
-            let mut to = BufWriter::new(file);
-            to.write_all(MAGIC)?;
-            to.write_all(self.session.as_bytes())?;
-            to.write_all(&self.slots)?;
-            to.flush()
+            file.write_all(MAGIC)?;
+            file.write_all(self.session.as_bytes())?;
+            file.write_all(&self.slots)
         })
     }
 
@@ -74,23 +79,39 @@ impl BucketMap {
     /// [`Error::Io`], [`Error::Damaged`].
     pub(super) fn load(home: &Path, flow: FlowId, bucket: u32) -> Result<Option<Self>> {
         let path = home.join(relative(flow, bucket));
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => Zeroizing::new(bytes),
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path, error)),
         };
-        Self::parse(&bytes)
+        let length = file.metadata().map_or(0, |known| known.len());
+        let length = usize::try_from(length.min(FILE_BYTES_MAX)).unwrap_or(0);
+        let mut head = [0; MAGIC.len() + 32];
+        // The slots' own buffer from the first: there is no copy to wipe.
+        let mut slots = Zeroizing::new(vec![0; length.saturating_sub(head.len())]);
+        file.read_exact(&mut head)
+            .and_then(|()| file.read_exact(&mut slots))
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => files::damaged(&path),
+                _ => Error::io("read", &path, error),
+            })?;
+        let session = head.strip_prefix(MAGIC).and_then(<[u8]>::first_chunk);
+        let map = session.map(|session| Self {
+            session: SessionId::from_bytes(*session),
+            slots,
+        });
+        map.filter(Self::is_sound)
             .map(Some)
             .ok_or_else(|| files::damaged(&path))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(MAGIC)?;
-        let (session, slots) = rest.split_first_chunk()?;
-        slots.len().is_multiple_of(SLOT_BYTES).then(|| Self {
-            session: SessionId::from_bytes(*session),
-            slots: Zeroizing::new(slots.to_vec()),
-        })
+    /// Whole slots, whose match ids rise.
+    fn is_sound(&self) -> bool {
+        let ids = self
+            .slots
+            .chunks_exact(SLOT_BYTES)
+            .map(|slot| slot.get(4..20));
+        self.slots.len().is_multiple_of(SLOT_BYTES) && ids.is_sorted_by(|a, b| a < b)
     }
 
     /// How many slots there are.
@@ -104,7 +125,7 @@ impl BucketMap {
         self.slots.get(start + 4..start + SLOT_BYTES)
     }
 
-    /// Match id and own row of each slot that is not a dummy's.
+    /// Match id and own row of each slot that is not a dummy's, in rising order of the match ids.
     fn rows(&self) -> impl Iterator<Item = ([u8; 16], u32)> {
         self.slots.chunks_exact(SLOT_BYTES).filter_map(|slot| {
             let (row, rest) = slot.split_first_chunk()?;
@@ -114,25 +135,86 @@ impl BucketMap {
     }
 }
 
-/// Finds the own row of each delivered one, over the maps of all buckets. What is left in `delivered` is of no own row. Blocks.
+/// For each own row the number of the delivered one that is its, over the maps of all buckets.
+pub(super) struct Placed {
+    /// By own row; as long as the last that has one. [`NOTHING`] for the others.
+    numbers: Vec<u32>,
+    count: usize,
+}
+
+const NOTHING: u32 = u32::MAX;
+
+impl Placed {
+    /// The number of the delivered row that belongs to an own one.
+    pub(super) fn of(&self, row: usize) -> Option<usize> {
+        let number = self.numbers.get(row).filter(|number| **number != NOTHING);
+        number.and_then(|number| usize::try_from(*number).ok())
+    }
+
+    /// Own rows that have one.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    fn place(&mut self, row: u32, number: usize) -> Option<()> {
+        let row = usize::try_from(row).ok().filter(|_| row < SET_MAX)?;
+        if row >= self.numbers.len() {
+            self.numbers.resize(row + 1, NOTHING);
+        }
+        let place = self.numbers.get_mut(row)?;
+        // A row is in one bucket, once.
+        (*place == NOTHING).then_some(())?;
+        *place = u32::try_from(number).ok()?;
+        self.count += 1;
+        Some(())
+    }
+}
+
+/// Finds the own row of each delivered one, over the maps of all buckets. Blocks.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Damaged`]; a bucket without a map too.
-pub(super) fn place<T>(
+pub(super) fn place(
     home: &Path,
     flow: FlowId,
     buckets: u32,
-    delivered: &mut HashMap<[u8; 16], T>,
-) -> Result<HashMap<u32, T>> {
-    let mut placed = HashMap::with_capacity(delivered.len());
+    delivered: &DeliveredRows,
+) -> Result<Placed> {
+    let mut placed = Placed {
+        numbers: Vec::new(),
+        count: 0,
+    };
     for bucket in 0..buckets {
-        let path: PathBuf = home.join(relative(flow, bucket));
-        let map = BucketMap::load(home, flow, bucket)?.ok_or_else(|| files::damaged(&path))?;
+        let damaged = || files::damaged(&home.join(relative(flow, bucket)));
+        let map = BucketMap::load(home, flow, bucket)?.ok_or_else(damaged)?;
+        let mut at = 0;
         for (match_id, row) in map.rows() {
-            if let Some(values) = delivered.remove(&match_id) {
-                placed.insert(row, values);
+            at = reached(delivered, at, &match_id);
+            if delivered.get(at).is_some_and(|(id, _)| *id == match_id) {
+                placed.place(row, at).ok_or_else(damaged)?;
             }
         }
     }
     Ok(placed)
+}
+
+/// The first delivered row from `from` on whose match id is not below this one. It steps on by ever more and then searches between,
+/// so that what it costs is the logarithm of how far it is, in small buckets and in large ones.
+fn reached(delivered: &DeliveredRows, from: usize, match_id: &[u8; 16]) -> usize {
+    let below = |number: usize| delivered.get(number).is_some_and(|(id, _)| id < match_id);
+    let (mut low, mut step) = (from, 1);
+    while below(low + step - 1) {
+        low += step;
+        step *= 2;
+    }
+    let mut high = low + step - 1;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if below(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }

@@ -159,21 +159,25 @@ impl OwnReader {
                 Some(first) => usize::try_from(first).unwrap_or(usize::MAX),
                 None => self.length()?,
             };
-            let cell = self.cell(length)?;
-            if let Some(place) = self.row.get_mut(index) {
-                *place = cell;
-            }
+            self.read_cell(index, length)?;
         }
         Ok(Some(&self.row))
     }
 
-    fn cell(&mut self, length: usize) -> Result<String> {
+    /// Reads a cell into the place of the one of the row before.
+    fn read_cell(&mut self, index: usize, length: usize) -> Result<()> {
         if length > CELL_BYTES_MAX {
             return Err(self.damaged());
         }
-        let mut bytes = vec![0; length];
+        let place = self.row.get_mut(index).map(std::mem::take);
+        let mut bytes = place.unwrap_or_default().into_bytes();
+        bytes.resize(length, 0);
         self.fill(&mut bytes)?;
-        String::from_utf8(bytes).map_err(|_| self.damaged())
+        let cell = String::from_utf8(bytes).map_err(|_| self.damaged())?;
+        if let Some(place) = self.row.get_mut(index) {
+            *place = cell;
+        }
+        Ok(())
     }
 
     fn length(&mut self) -> Result<usize> {

@@ -12,9 +12,10 @@ use counterfoil_audit::entry::{
 };
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::coarse::{CoarseCount, CoarseShare};
-use counterfoil_policy::minimise::{Report, TagLoss};
+use counterfoil_policy::minimise::{Minimised, Report, TagLoss};
 use counterfoil_policy::tag::Tag;
-use counterfoil_proto::delivery::{Delivery, DeliveryContext};
+use counterfoil_proto::WireError;
+use counterfoil_proto::delivery::{DeliveredRows, Delivery, DeliveryContext};
 use counterfoil_proto::v1::flow_status::Stage;
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -166,19 +167,14 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
     }
     let minimised = common.table.minimise(agreement.k());
     let told = Told::of_report(minimised.report(), withheld);
-    let rows = minimised.rows().filter_map(|(index, cells)| {
-        let match_id = common.match_ids.get(index as usize)?;
-        Some((*match_id, cells.map(str::to_owned).collect::<Vec<_>>()))
-    });
-    let mut rows: Vec<_> = rows.collect();
-    // Match ids of different buckets are random alike: in their order nothing tells the buckets apart.
-    rows.sort_unstable_by_key(|(match_id, _)| *match_id);
     let delivery = Delivery {
         columns: tags.iter().map(|tag| tag.name().to_string()).collect(),
-        rows,
+        rows: in_order(&minimised, common.match_ids, tags.len())
+            .map_err(|e| Ending::Failed(e.to_string()))?,
         generalised: told.generalised.to_string(),
         suppressed: told.suppressed.to_string(),
     };
+    drop(minimised);
     let context = DeliveryContext {
         flow: *running.grant.flow.as_bytes(),
         agreement: *agreement.digest().as_bytes(),
@@ -203,6 +199,31 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
             "the broker could not store the delivery; its operator finds the reason".into(),
         )
     })
+}
+
+/// The rows that are delivered, by their match ids: those of different buckets are random alike, so in their order nothing
+/// tells the buckets apart.
+fn in_order(
+    minimised: &Minimised,
+    match_ids: Vec<[u8; 16]>,
+    columns: usize,
+) -> Result<DeliveredRows, WireError> {
+    let mut value_bytes = 0;
+    let mut order = Vec::with_capacity(minimised.len());
+    for (number, (index, cells)) in (0_u32..).zip(minimised.rows()) {
+        value_bytes += cells.map(str::len).sum::<usize>();
+        order.extend(match_ids.get(index as usize).map(|id| (*id, number)));
+    }
+    drop(match_ids);
+    // Within a bucket they rise already: a stable sort merges such runs.
+    order.sort_by_key(|(match_id, _)| u128::from_be_bytes(*match_id));
+    let mut rows = DeliveredRows::with_room(columns, order.len(), value_bytes);
+    for (match_id, number) in order {
+        if let Some(cells) = minimised.row(number) {
+            rows.push(&match_id, cells)?;
+        }
+    }
+    Ok(rows)
 }
 
 /// Everything that the entry says of a release, but for the sealed bytes' digest and size.

@@ -1,6 +1,6 @@
 //! The join: opens the rows that both sides hold, and no others.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Ordering;
 
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::consent::RowProof;
@@ -10,6 +10,7 @@ use counterfoil_policy::tag::Tag;
 use counterfoil_proto::payload::Layout;
 use counterfoil_psi::Role;
 use counterfoil_psi::{PayloadLength, RowContext, RowKey};
+use zeroize::Zeroizing;
 
 use super::submission::{MATCH_ID_BYTES, Submission};
 
@@ -29,9 +30,6 @@ pub(crate) enum JoinError {
     /// The two agents name different sessions.
     #[error("the two agents submitted for different sessions")]
     Sessions,
-    /// A side submitted a match id twice.
-    #[error("the {0} submitted a match id twice")]
-    Repeated(Role),
     /// The owner's rows have no columns, or too many.
     #[error("the owner submitted no columns, or more than a row may have")]
     NoColumns,
@@ -64,9 +62,15 @@ pub(crate) fn open_common(
     let layout = rows.layout.as_ref().ok_or(JoinError::NoColumns)?;
     let length = PayloadLength::new(layout.payload_len()).map_err(|_| JoinError::NoColumns)?;
     let context = RowContext::new(rows.session, *agreement.digest().as_bytes(), length);
-    for pair in pairs(rows, keys)? {
-        let proven = agreement.consent().map(|_| now);
-        if open_row(&context, layout, &pair, proven, &mut common.table).is_some() {
+    let proven = agreement.consent().map(|_| now);
+    // One buffer for all rows, wiped at the end.
+    let mut payload = Zeroizing::new(Vec::with_capacity(length.payload()));
+    for pair in pairs(rows, keys) {
+        let key = pair.key.first_chunk().map(RowKey::from_bytes);
+        let opened =
+            key.and_then(|key| context.open_into(&key, Role::Owner, pair.sealed, &mut payload));
+        let taken = opened.and_then(|()| take_row(layout, &payload, proven, &mut common.table));
+        if taken.is_some() {
             common.match_ids.push(pair.match_id);
         }
     }
@@ -80,42 +84,40 @@ struct Pair<'s> {
     key: &'s [u8],
 }
 
-/// Sealed row and key of each match id that both sides submitted, in the order of the match ids, which neither side chose.
-fn pairs<'s>(rows: &'s Submission, keys: &'s Submission) -> Result<Vec<Pair<'s>>, JoinError> {
-    let mut sealed = HashMap::with_capacity(rows.len());
-    for (match_id, row) in rows.records() {
-        if sealed.insert(match_id, row).is_some() {
-            return Err(JoinError::Repeated(Role::Owner));
+/// Sealed row and key of each match id that both sides submitted, in the order of the match ids, which neither side chose: both
+/// submissions are in that order, so one walk along the two finds all.
+fn pairs<'s>(rows: &'s Submission, keys: &'s Submission) -> impl Iterator<Item = Pair<'s>> {
+    let (mut rows, mut keys) = (rows.records().peekable(), keys.records().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let ((row_id, sealed), (key_id, key)) = (rows.peek()?, keys.peek()?);
+            let order = row_id.cmp(key_id);
+            let (match_id, sealed, key) = (*row_id, *sealed, *key);
+            if order.is_le() {
+                rows.next();
+            }
+            if order.is_ge() {
+                keys.next();
+            }
+            if order == Ordering::Equal {
+                return Some(Pair {
+                    match_id,
+                    sealed,
+                    key,
+                });
+            }
         }
-    }
-    let mut seen = HashSet::with_capacity(keys.len());
-    let mut pairs = Vec::new();
-    for (match_id, key) in keys.records() {
-        if !seen.insert(match_id) {
-            return Err(JoinError::Repeated(Role::Recipient));
-        }
-        if let Some(row) = sealed.get(&match_id) {
-            pairs.push(Pair {
-                match_id,
-                sealed: row,
-                key,
-            });
-        }
-    }
-    pairs.sort_unstable_by_key(|pair| pair.match_id);
-    Ok(pairs)
+    })
 }
 
-fn open_row(
-    context: &RowContext,
+/// Adds an opened row to the table, if all of it is as agreed.
+fn take_row(
     layout: &Layout,
-    pair: &Pair<'_>,
+    payload: &[u8],
     proven: Option<Timestamp>,
     table: &mut Table,
 ) -> Option<()> {
-    let key = RowKey::from_bytes(pair.key.first_chunk()?);
-    let payload = context.open(&key, Role::Owner, pair.sealed)?;
-    let (proof, values) = layout.decode(&payload).ok()?;
+    let (proof, values) = layout.decode(payload).ok()?;
     if let Some(now) = proven {
         RowProof::check(proof?, now).ok()?;
     }

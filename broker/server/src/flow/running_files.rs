@@ -73,13 +73,18 @@ impl RunningFiles {
         let layout = layout(&header).ok_or_else(damaged)?;
         let mut rows = Submission::rows(&header.session, header.count, header.count, layout)
             .map_err(|_| damaged())?;
-        let mut records = Vec::new();
-        file.take(rows.bytes_expected().saturating_add(1))
-            .read_to_end(&mut records)
-            .map_err(Error::file("read", &path))?;
-        rows.push(&records)
-            .and_then(|()| rows.check_complete())
-            .map_err(|_| damaged())?;
+        match rows.read_from(file) {
+            Ok(read) => read.map_err(|_| damaged())?,
+            Err(error) => {
+                use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+                let cut = matches!(error.kind(), InvalidData | UnexpectedEof);
+                return Err(if cut {
+                    damaged()
+                } else {
+                    Error::file("read", &path)(error)
+                });
+            }
+        }
         Ok(rows)
     }
 
@@ -175,7 +180,8 @@ mod tests {
             consent: None,
         };
         let mut rows = Submission::rows(&header.session, 2, 2, layout).unwrap();
-        rows.push(&[session; 2 * (16 + 9 + 16)]).unwrap();
+        let records = [session, session + 1].map(|byte| [byte; 16 + 9 + 16]);
+        rows.push(&records.concat()).unwrap();
         (header, rows)
     }
 

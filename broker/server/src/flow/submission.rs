@@ -1,4 +1,9 @@
-//! What a side submits: records of one fixed length, each beginning with a match id.
+//! What a side submits: records of one fixed length, each beginning with a match id, in rising order of the match ids.
+//!
+//! The order is a function of what is submitted, so it tells nothing that the records do not. It lets the join go
+//! through both sides once, without a table of either, and shows a match id that is there twice.
+
+use std::io::{self, Read};
 
 use counterfoil_proto::limits::{ROWS_MAX, SUBMISSION_BYTES_MAX};
 use counterfoil_proto::payload::Layout;
@@ -22,6 +27,7 @@ pub(crate) struct Submission {
     record_bytes: usize,
     records: Zeroizing<Vec<u8>>,
     bytes_expected: usize,
+    last: Option<[u8; MATCH_ID_BYTES]>,
     /// Of the memory that submissions may take; given back with the submission.
     share: Option<Share>,
 }
@@ -71,6 +77,7 @@ impl Submission {
             // Grows as bytes arrive: a header alone reserves nothing.
             records: Zeroizing::default(),
             bytes_expected: usize::try_from(bytes).unwrap_or(usize::MAX),
+            last: None,
             share: None,
         })
     }
@@ -85,7 +92,7 @@ impl Submission {
         self.share = Some(share);
     }
 
-    /// Adds a piece: whole records, and not more than declared.
+    /// Adds a piece: whole records, not more than declared, and each match id above the one before.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), WireError> {
         if !piece.len().is_multiple_of(self.record_bytes) {
             return Err(WireError::Malformed {
@@ -99,9 +106,22 @@ impl Submission {
                 max: self.bytes_expected as u64,
             });
         }
+        self.last = rising(self.last, piece.chunks_exact(self.record_bytes))?;
         grow(&mut self.records, piece.len(), self.bytes_expected);
         self.records.extend_from_slice(piece);
         Ok(())
+    }
+
+    /// Takes everything that was declared from a file.
+    pub(crate) fn read_from(&mut self, mut from: impl Read) -> io::Result<Result<(), WireError>> {
+        // Room for what was declared was checked; what is not there ends the reading.
+        self.records = Zeroizing::new(vec![0; self.bytes_expected]);
+        from.read_exact(&mut self.records)?;
+        let more = from.read(&mut [0])?;
+        if more > 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(rising(None, self.records.chunks_exact(self.record_bytes)).map(|_| ()))
     }
 
     /// Everything that was declared has come.
@@ -122,6 +142,7 @@ impl Submission {
     }
 
     /// Number of records.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.records.len() / self.record_bytes
     }
@@ -135,6 +156,24 @@ impl Submission {
                 Some((*match_id, rest))
             })
     }
+}
+
+/// Checks that the match ids of these records rise, from above the `last` one before them; gives the last of all.
+fn rising<'r>(
+    mut last: Option<[u8; MATCH_ID_BYTES]>,
+    records: impl Iterator<Item = &'r [u8]>,
+) -> Result<Option<[u8; MATCH_ID_BYTES]>, WireError> {
+    for record in records {
+        let match_id = record.first_chunk().copied();
+        if last >= match_id {
+            return Err(WireError::Malformed {
+                field: "submission",
+                why: "its match ids do not rise",
+            });
+        }
+        last = match_id;
+    }
+    Ok(last)
 }
 
 /// Makes room by doubling up to what was declared, wiping what is left behind: a plain `Vec` would leave freed copies of
@@ -158,15 +197,45 @@ mod tests {
         Submission::keys(&[0; 32], count, 10).unwrap()
     }
 
+    /// Records with these match ids.
+    fn records(ids: &[u8]) -> Vec<u8> {
+        let record = |id: &u8| [[*id; MATCH_ID_BYTES].as_slice(), &[7; 32]].concat();
+        ids.iter().flat_map(record).collect()
+    }
+
     #[test]
     fn exactly_what_was_declared_is_taken() {
         let mut submission = keys(3);
-        submission.push(&[1; 2 * KEY_RECORD_BYTES]).unwrap();
+        submission.push(&records(&[1, 2])).unwrap();
         assert!(submission.check_complete().is_err());
-        submission.push(&[2; KEY_RECORD_BYTES]).unwrap();
+        submission.push(&records(&[4])).unwrap();
         assert_eq!(submission.check_complete(), Ok(()));
         assert_eq!(submission.len(), 3);
-        assert_eq!(submission.records().last(), Some(([2; 16], &[2; 32][..])));
+        assert_eq!(submission.records().last(), Some(([4; 16], &[7; 32][..])));
+        let bytes = records(&[1, 2, 4]);
+        assert_eq!(submission.bytes(), bytes);
+        let mut read = keys(3);
+        read.read_from(bytes.as_slice()).unwrap().unwrap();
+        assert_eq!(read.check_complete(), Ok(()));
+        let disorder = records(&[1, 4, 2]);
+        assert!(keys(3).read_from(disorder.as_slice()).unwrap().is_err());
+        for wrong in [records(&[1, 2]), records(&[1, 2, 4, 5])] {
+            assert!(keys(3).read_from(wrong.as_slice()).is_err());
+        }
+    }
+
+    #[test]
+    fn match_ids_must_rise_within_a_piece_and_from_one_to_the_next() {
+        for pieces in [
+            [&[2_u8, 1][..], &[3]],
+            [&[1, 1], &[3]],
+            [&[1, 2], &[2]],
+            [&[1, 2], &[1]],
+        ] {
+            let mut submission = keys(3);
+            let pushed = pieces.map(|ids| submission.push(&records(ids)));
+            assert!(pushed.iter().any(Result::is_err), "{pieces:?}");
+        }
     }
 
     #[test]

@@ -91,22 +91,32 @@ pub(crate) fn submissions_proving(
     let context = RowContext::new(session, *agreement.digest().as_bytes(), length);
     let count = owners.len() as u64;
     let mut rows = Submission::rows(session.as_bytes(), count, count, layout.clone()).unwrap();
-    for (token, (customer, cells)) in owners.into_iter().zip(owner) {
-        let proof = agreement.consent().map(|_| proof(*customer));
-        let id = token.match_id();
-        let sealed = context.seal(
-            token.into_seal_key(Side::Owner),
-            &layout.encode(proof.as_ref(), cells).unwrap(),
-        );
-        rows.push(&[&id.as_bytes()[..], &sealed.unwrap()].concat())
-            .unwrap();
-    }
+    let records = owners
+        .into_iter()
+        .zip(owner)
+        .map(|(token, (customer, cells))| {
+            let proof = agreement.consent().map(|_| proof(*customer));
+            let id = token.match_id();
+            let sealed = context.seal(
+                token.into_seal_key(Side::Owner),
+                &layout.encode(proof.as_ref(), cells).unwrap(),
+            );
+            [&id.as_bytes()[..], &sealed.unwrap()].concat()
+        });
+    rows.push(&in_order(records)).unwrap();
     let count = recipients.len() as u64;
     let mut keys = Submission::keys(session.as_bytes(), count, count).unwrap();
-    for token in recipients {
+    let records = recipients.into_iter().map(|token| {
         let (id, key) = (token.match_id(), token.row_key(Side::Owner));
-        keys.push(&[&id.as_bytes()[..], key.expose()].concat())
-            .unwrap();
-    }
+        [&id.as_bytes()[..], key.expose()].concat()
+    });
+    keys.push(&in_order(records)).unwrap();
     (rows, keys)
+}
+
+/// Records by their match ids, with which they begin.
+fn in_order(records: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut records: Vec<_> = records.collect();
+    records.sort();
+    records.concat()
 }

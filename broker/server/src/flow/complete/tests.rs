@@ -116,7 +116,7 @@ async fn a_release_is_recorded_of_exactly_the_bytes_that_are_stored() {
     let delivery = opened(&agreement, &sealed, &secret);
     assert_eq!(delivery.columns, TAGS);
     assert_eq!(delivery.rows.len(), 15);
-    assert!(delivery.rows.is_sorted_by_key(|(id, _)| *id));
+    assert!(delivery.rows.iter().is_sorted_by_key(|(id, _)| *id));
     assert!(world.broker.flows.get(running.grant.flow).is_none());
     assert!(running.ended().is_cancelled());
 }
@@ -126,7 +126,7 @@ fn opened(agreement: &Agreement, sealed: &[u8], secret: &DeliverySecret) -> Deli
         flow: [1; 16],
         agreement: *agreement.digest().as_bytes(),
     };
-    Delivery::open(sealed, secret, &context).unwrap()
+    Delivery::open(sealed.to_vec(), secret, &context).unwrap()
 }
 
 #[tokio::test]
@@ -143,8 +143,8 @@ async fn no_group_under_k_is_delivered() {
         .join(format!("{}.sealed", "01".repeat(16)));
     let delivery = opened(&agreement, &std::fs::read(path).unwrap(), &secret);
     let mut groups = std::collections::HashMap::new();
-    for (_, cells) in &delivery.rows {
-        *groups.entry(cells.clone()).or_insert(0) += 1;
+    for (_, cells) in delivery.rows.iter() {
+        *groups.entry(cells.collect::<Vec<_>>()).or_insert(0) += 1;
     }
     assert!(
         !groups.is_empty() && groups.values().all(|rows| *rows >= 5),

@@ -71,7 +71,7 @@ async fn a_flow_from_request_to_acknowledgement_and_all_of_it_in_the_log() {
         flow: FLOW,
         agreement: *scene.agreement.digest().as_bytes(),
     };
-    let delivery = Delivery::open(&sealed, &secret, &context).unwrap();
+    let delivery = Delivery::open(sealed.clone(), &secret, &context).unwrap();
     assert_eq!(delivery.rows.len(), 20);
     // The owner gets the receipt, and nothing else.
     let (_, nothing) = scene.fetched(&scene.owner).await.unwrap();
@@ -407,7 +407,7 @@ async fn a_restart_goes_on_with_what_ran_and_keeps_what_was_released() {
         flow: FLOW,
         agreement: *scene.agreement.digest().as_bytes(),
     };
-    Delivery::open(&after, &secret, &context).unwrap();
+    Delivery::open(after, &secret, &context).unwrap();
     // The same signed request once more, after the restart.
     let reply = scene.recipient.flows().request(request).await.unwrap();
     let Some(Answer::Denied(denial)) = reply.into_inner().result else {
