@@ -373,7 +373,7 @@ impl Agreement {
         let others = self
             .segment_tags()
             .iter()
-            .map(|tag| (tag.name(), tag.class()));
+            .map(|tag| (tag.name(), tag.definition().class()));
         delivered.chain(others).filter(move |(name, _)| {
             segment.is_some_and(|segment| segment.predicate().tags().contains(name.as_str()))
         })

@@ -19,6 +19,12 @@
 //! a date; values of an ordinal tag are ordered as its list is, those of a categorical one
 //! are not. A row belongs to a segment only if it has a value in every tag that the
 //! predicate names; there is no null and no third truth value.
+//!
+//! Belonging to a segment is told of everyone who is delivered. So a segment is charged as every
+//! flow is, with its size class against the agreement's caps, named in the entry, and the tags by
+//! which it chooses count as told: to the rules, to the consents and to the count of sensitive
+//! data abroad. It has no cap of its own: a recipient that asks segment after segment to single
+//! people out pays for each of them in full.
 
 mod lexer;
 mod parser;
@@ -27,34 +33,29 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use time::Date;
-
-use crate::decimal::Decimal;
-use crate::moment::parse_date;
-use crate::tag::{TagKind, Unmapped};
+use crate::tag::{Bounds, Point, PointKind, Tag, TagKind, Unmapped};
 
 /// What a tag's values are, to a predicate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Domain {
+pub(crate) enum Domain {
     /// One of these, lowest first.
     Ordered(Vec<Box<str>>),
     /// One of these, in no order.
     Unordered(Vec<Box<str>>),
     /// An exact decimal, compared by value.
-    Number,
+    Number(Bounds),
     /// An RFC 3339 full-date, compared by time.
-    Date,
+    Date(Bounds),
 }
 
 impl Domain {
-    /// The domain of a tag of this kind; `values` are those of a closed list.
-    #[must_use]
-    pub fn of(kind: TagKind, values: &[Box<str>]) -> Self {
-        match kind {
-            TagKind::Ordinal => Self::Ordered(values.to_vec()),
-            TagKind::Categorical => Self::Unordered(values.to_vec()),
-            TagKind::Date => Self::Date,
-            TagKind::Score | TagKind::Amount | TagKind::Number => Self::Number,
+    /// The values of a tag, before they are generalised.
+    pub(crate) fn of(tag: &Tag) -> Self {
+        match tag.kind() {
+            TagKind::Ordinal => Self::Ordered(tag.values().to_vec()),
+            TagKind::Categorical => Self::Unordered(tag.values().to_vec()),
+            TagKind::Date => Self::Date(tag.bounds()),
+            TagKind::Score | TagKind::Amount | TagKind::Number => Self::Number(tag.bounds()),
         }
     }
 
@@ -62,30 +63,25 @@ impl Domain {
         !matches!(self, Self::Unordered(_))
     }
 
-    /// A cell or a literal's text as a value; `None` if it is none of the domain's.
-    fn read(&self, text: &str) -> Option<Literal> {
+    /// A cell or a literal's text as a value.
+    fn read(&self, text: &str) -> Result<Literal, Unmapped> {
         let text = text.trim();
-        match self {
-            Self::Ordered(values) | Self::Unordered(values) => values
-                .iter()
-                .position(|value| **value == *text)
-                .map(Literal::Place),
-            Self::Number => text.parse().ok().map(Literal::Number),
-            Self::Date => parse_date(text).map(Literal::Date),
-        }
-    }
-
-    fn unmapped(&self) -> Unmapped {
-        match self {
-            Self::Ordered(_) | Self::Unordered(_) => Unmapped::OutsideDomain,
-            Self::Number => Unmapped::NotANumber,
-            Self::Date => Unmapped::NotADate,
-        }
+        let (kind, bounds) = match self {
+            Self::Ordered(values) | Self::Unordered(values) => {
+                let place = values.iter().position(|value| **value == *text);
+                return place.map(Literal::Place).ok_or(Unmapped::OutsideDomain);
+            }
+            Self::Number(bounds) => (PointKind::Number, bounds),
+            Self::Date(bounds) => (PointKind::Date, bounds),
+        };
+        kind.read(text)
+            .and_then(|point| bounds.hold(point))
+            .map(Literal::Point)
     }
 }
 
 /// The tags that a predicate may name.
-pub type Domains = BTreeMap<Box<str>, Domain>;
+pub(crate) type Domains = BTreeMap<Box<str>, Domain>;
 
 /// Longest predicate, in bytes.
 pub const PREDICATE_BYTES_MAX: usize = 1024;
@@ -193,8 +189,7 @@ impl Operator {
 enum Literal {
     /// The place in the closed list.
     Place(usize),
-    Number(Decimal),
-    Date(Date),
+    Point(Point),
 }
 
 impl Predicate {
@@ -204,7 +199,7 @@ impl Predicate {
     /// [`PredicateError`] with the position: longer than [`PREDICATE_BYTES_MAX`], nested
     /// deeper than [`PREDICATE_DEPTH_MAX`], not in the grammar, a tag that is not among
     /// `domains`, a literal that is no value of its tag, or an order where there is none.
-    pub fn parse(text: &str, domains: &Domains) -> Result<Self, PredicateError> {
+    pub(crate) fn parse(text: &str, domains: &Domains) -> Result<Self, PredicateError> {
         if text.len() > PREDICATE_BYTES_MAX {
             return Err(PredicateError::new(
                 1,
@@ -247,7 +242,7 @@ impl Predicate {
         let mut values = Vec::with_capacity(self.used.len());
         for (tag, domain) in &self.used {
             let value = lookup(tag)
-                .and_then(|cell| domain.read(&cell).ok_or_else(|| domain.unmapped()))
+                .and_then(|cell| domain.read(&cell))
                 .map_err(|why| EvalError {
                     tag: tag.clone(),
                     why,

@@ -8,9 +8,11 @@
 //! Two kinds of hierarchy exist. *Closed* ones (categorical, ordinal) list every value and
 //! map it to a parent, level by level. *Banded* ones (score, amount, number, date) cut the
 //! line at edges: `<e` below the first, `[a,b)` between two, `>=e` from the last. Edges of
-//! a coarser level are a subset of the finer one's, so every band has one parent.
+//! a coarser level are a subset of the finer one's, so every band has one parent. They may
+//! have bounds, `min` and `max`, both inclusive: a value beyond is no value of the tag.
 
 mod bands;
+mod bounds;
 mod check;
 mod closed;
 mod coarser;
@@ -24,9 +26,10 @@ use crate::decimal::Decimal;
 use crate::taxonomy::SecurityLevel;
 use crate::text::{TagName, closed_list};
 
-use bands::{Bands, PointKind};
+use bands::Bands;
 use closed::Closed;
 
+pub(crate) use bounds::{Bounds, Point, PointKind};
 pub(crate) use check::{TagProblem, TagSpec};
 pub(crate) use fields::{Fields, Written};
 
@@ -129,6 +132,11 @@ pub enum Unmapped {
     /// Not a full-date.
     #[error("the cell is not a date like 2026-11-23")]
     NotADate,
+    /// A number or date below the tag's `min` or above its `max`.
+    #[error(
+        "the value lies outside the tag's bounds (`min`, `max`); correct it, or map it as empty with `null`"
+    )]
+    OutOfBounds,
 }
 
 /// A checked tag of an agreement.
@@ -226,6 +234,24 @@ impl Tag {
                 level: 1,
                 ..self.clone()
             },
+        }
+    }
+
+    /// The tag told exactly, with its values and bounds alone.
+    #[must_use]
+    pub(crate) fn without_hierarchy(&self) -> Self {
+        let hierarchy = match &self.hierarchy {
+            Hierarchy::Closed(closed) => {
+                Hierarchy::Closed(Closed::new(closed.values().to_vec(), Vec::new()))
+            }
+            Hierarchy::Banded(bands) => Hierarchy::Banded(bands.without_levels()),
+        };
+        Self {
+            tolerance: Decimal::from(0),
+            form: Form::Exact,
+            level: 0,
+            hierarchy,
+            ..self.clone()
         }
     }
 
@@ -329,8 +355,15 @@ impl Tag {
         }
     }
 
+    /// Where the values of a number or date lie; open for closed lists.
+    pub(crate) fn bounds(&self) -> Bounds {
+        match &self.hierarchy {
+            Hierarchy::Closed(_) => Bounds::default(),
+            Hierarchy::Banded(bands) => bands.bounds(),
+        }
+    }
+
     pub(crate) fn to_spec(&self) -> TagSpec {
-        let written = self.written();
         TagSpec {
             name: self.name.clone(),
             meaning: self.meaning.clone(),
@@ -340,21 +373,26 @@ impl Tag {
             tolerance: self.tolerance,
             form: self.form,
             level: Some(self.level as u64),
-            values: written.values,
-            levels: written.levels,
-            bands: written.bands,
+            written: self.written(),
         }
     }
 
     fn written(&self) -> Written {
-        let (levels, bands) = match &self.hierarchy {
-            Hierarchy::Closed(closed) => (closed.levels().to_vec(), Vec::new()),
-            Hierarchy::Banded(bands) => (Vec::new(), bands.edge_texts()),
-        };
-        Written {
-            values: self.values().to_vec(),
-            levels,
-            bands,
+        match &self.hierarchy {
+            Hierarchy::Closed(closed) => Written {
+                values: closed.values().to_vec(),
+                levels: closed.levels().to_vec(),
+                ..Written::default()
+            },
+            Hierarchy::Banded(bands) => {
+                let text = |point: Option<Point>| point.map(|point| point.to_string());
+                Written {
+                    bands: bands.edge_texts(),
+                    min: text(bands.bounds().min),
+                    max: text(bands.bounds().max),
+                    ..Written::default()
+                }
+            }
         }
     }
 
@@ -375,6 +413,12 @@ impl Tag {
         } else {
             insert("bands", json!(written.bands));
         }
+        // Left out where there are none, so that what has no bounds keeps its digest.
+        for (key, bound) in [("min", written.min), ("max", written.max)] {
+            if let Some(bound) = bound {
+                insert(key, json!(bound));
+            }
+        }
         fields
     }
 }
@@ -385,21 +429,6 @@ fn checked_cell(cell: &str) -> Result<&str, Unmapped> {
         1..=VALUE_BYTES_MAX => Ok(cell),
         _ => Err(Unmapped::TooLong),
     }
-}
-
-fn point_kind(kind: TagKind) -> PointKind {
-    if kind == TagKind::Date {
-        PointKind::Date
-    } else {
-        PointKind::Number
-    }
-}
-
-/// A value on the line that bands cut. Points of one tag are all of one variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Point {
-    Number(Decimal),
-    Date(time::Date),
 }
 
 #[cfg(test)]

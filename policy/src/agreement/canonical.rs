@@ -102,15 +102,15 @@ fn tag(tag: &Tag) -> Value {
     fields.into()
 }
 
+/// Without what only a delivered tag has.
 fn segment_tag(tag: &SegmentTag) -> Value {
-    json!({
-        "name": tag.name(),
-        "meaning": tag.meaning(),
-        "kind": tag.kind(),
-        "class": tag.class(),
-        "security_level": tag.security_level(),
-        "values": tag.values(),
-    })
+    let tag = tag.definition();
+    let mut fields = tag.definition_json();
+    for key in ["tolerance", "levels", "bands"] {
+        fields.remove(key);
+    }
+    fields.insert("values".into(), json!(tag.values()));
+    fields.into()
 }
 
 fn segment(segment: &Segment) -> Value {

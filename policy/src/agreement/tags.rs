@@ -177,7 +177,7 @@ fn tag_in_full(field: &Field<'_>) -> Option<Tag> {
     let form = table.parsed("form");
     let fields = Fields::of_resolved(&mut table);
     table.finish();
-    let written = fields.read()?;
+    let written = fields.read();
     let spec = TagSpec {
         name: name?,
         meaning: meaning?,
@@ -187,9 +187,7 @@ fn tag_in_full(field: &Field<'_>) -> Option<Tag> {
         tolerance: tolerance_of(Some(&tolerance?))?,
         form: form?,
         level: fields.read_level()?,
-        values: written.values,
-        levels: written.levels,
-        bands: written.bands,
+        written: written?,
     };
     spec.check()
         .map_err(|problems| fields.note(field, problems))
@@ -255,9 +253,7 @@ fn segment_tag_in_full(field: &Field<'_>) -> Option<SegmentTag> {
         tolerance: tolerance_of(None)?,
         form: Form::Exact,
         level: None,
-        values: fields.read()?.values,
-        levels: Vec::new(),
-        bands: Vec::new(),
+        written: fields.read()?,
     };
     let checked = spec
         .check()
@@ -266,15 +262,10 @@ fn segment_tag_in_full(field: &Field<'_>) -> Option<SegmentTag> {
 }
 
 fn domains(tags: &[Tag], segment_tags: &[SegmentTag]) -> Domains {
-    let delivered = tags
-        .iter()
-        .map(|tag| (tag.name(), tag.kind(), tag.values()));
-    let others = segment_tags
-        .iter()
-        .map(|tag| (tag.name(), tag.kind(), tag.values()));
-    delivered
+    let others = segment_tags.iter().map(SegmentTag::definition);
+    tags.iter()
         .chain(others)
-        .map(|(name, kind, values)| (name.as_str().into(), Domain::of(kind, values)))
+        .map(|tag| (tag.name().as_str().into(), Domain::of(tag)))
         .collect()
 }
 

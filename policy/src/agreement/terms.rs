@@ -1,8 +1,7 @@
 //! The parts of an agreement.
 
 use crate::segment::Predicate;
-use crate::tag::{DataClass, Tag, TagKind};
-use crate::taxonomy::SecurityLevel;
+use crate::tag::Tag;
 use crate::text::{Malformed, SegmentName, TagName, closed_list, serde_as_text};
 
 closed_list!(
@@ -123,66 +122,23 @@ impl IdentifierRule {
 ///
 /// It has no form: of each customer it tells no more than what the segments ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentTag {
-    pub(super) name: TagName,
-    pub(super) meaning: Box<str>,
-    pub(super) kind: TagKind,
-    pub(super) class: DataClass,
-    pub(super) security_level: SecurityLevel,
-    pub(super) values: Vec<Box<str>>,
-}
+pub struct SegmentTag(Tag);
 
 impl SegmentTag {
-    pub(super) fn of(tag: &Tag) -> Self {
-        Self {
-            name: tag.name().clone(),
-            meaning: tag.meaning().into(),
-            kind: tag.kind(),
-            class: tag.class(),
-            security_level: tag.security_level(),
-            values: tag.values().to_vec(),
-        }
-    }
-
-    /// Whether this is what `exact` defines.
-    pub(crate) fn is_of(&self, exact: &Tag) -> bool {
-        *self == Self::of(exact)
+    pub(crate) fn of(tag: &Tag) -> Self {
+        Self(tag.without_hierarchy())
     }
 
     /// The tag's name.
     #[must_use]
     pub fn name(&self) -> &TagName {
-        &self.name
+        self.0.name()
     }
 
-    /// What the tag says of a customer, in a sentence.
+    /// What the tag says of a customer, and which values it has.
     #[must_use]
-    pub fn meaning(&self) -> &str {
-        &self.meaning
-    }
-
-    /// The sort of value.
-    #[must_use]
-    pub fn kind(&self) -> TagKind {
-        self.kind
-    }
-
-    /// The sensitivity class.
-    #[must_use]
-    pub fn class(&self) -> DataClass {
-        self.class
-    }
-
-    /// The security level after JR/T 0197-2020.
-    #[must_use]
-    pub fn security_level(&self) -> SecurityLevel {
-        self.security_level
-    }
-
-    /// The closed list's values in their order; empty for other kinds.
-    #[must_use]
-    pub fn values(&self) -> &[Box<str>] {
-        &self.values
+    pub fn definition(&self) -> &Tag {
+        &self.0
     }
 }
 

@@ -69,7 +69,7 @@ fn the_canonical_form_is_pinned() {
     // Whoever changes this digest breaks every signature made so far: raise version_of_format.
     assert_eq!(
         sample().digest().to_string(),
-        "9ce6c9abb80afb62bbf99a186465828efa85a074b4a3972b95565173a7817e74"
+        "2de0959fa17ed6a17ef730edd564a5df9926a17a2aec24b16820de93b40f43d0"
     );
     let bytes = sample().canonical_bytes().to_vec();
     assert!(

@@ -1,7 +1,9 @@
 //! Tokens to a checked expression: recursive descent, bounded depth, types checked on the way.
 
 use super::lexer::{Positioned, Token};
-use super::{Domain, Domains, Expr, Literal, Operator, PREDICATE_DEPTH_MAX, PredicateError};
+use super::{
+    Bounds, Domain, Domains, Expr, Literal, Operator, PREDICATE_DEPTH_MAX, PredicateError,
+};
 use crate::text::echo;
 
 /// Values of a closed list that a message lists, at most.
@@ -141,8 +143,8 @@ impl<'a> Parser<'a> {
         };
         let wanted = match domain {
             Domain::Ordered(_) | Domain::Unordered(_) => "text",
-            Domain::Number => "a number",
-            Domain::Date => "a date",
+            Domain::Number(_) => "a number",
+            Domain::Date(_) => "a date",
         };
         if sort != wanted {
             return Err(refused(format!(
@@ -150,7 +152,7 @@ impl<'a> Parser<'a> {
                 echo(tag)
             )));
         }
-        domain.read(text).ok_or_else(|| {
+        domain.read(text).map_err(|_| {
             refused(format!(
                 "`{}` is no value of tag `{}`",
                 echo(text),
@@ -256,7 +258,14 @@ fn literal_form(domain: &Domain) -> String {
             }
             format!("write one of {}", shown.join(", "))
         }
-        Domain::Number => "write a number without quotes, like 12.50".to_owned(),
-        Domain::Date => "write a date without quotes, like 2026-11-23".to_owned(),
+        Domain::Number(bounds) => point_form("a number", "12.50", *bounds),
+        Domain::Date(bounds) => point_form("a date", "2026-11-23", *bounds),
     }
+}
+
+fn point_form(sort: &str, like: &str, bounds: Bounds) -> String {
+    if bounds == Bounds::default() {
+        return format!("write {sort} without quotes, like {like}");
+    }
+    format!("write {sort} without quotes, {bounds}")
 }

@@ -6,11 +6,16 @@ fn list(values: &[&str]) -> Vec<Box<str>> {
 }
 
 fn domains() -> Domains {
+    let score = Bounds {
+        min: Some(Point::Number(0.into())),
+        max: Some(Point::Number(1000.into())),
+    };
     [
         ("tier", Domain::Ordered(list(&["silver", "gold", "jade"]))),
         ("colour", Domain::Unordered(list(&["red", "it's"]))),
-        ("balance", Domain::Number),
-        ("since", Domain::Date),
+        ("balance", Domain::Number(Bounds::default())),
+        ("since", Domain::Date(Bounds::default())),
+        ("score", Domain::Number(score)),
     ]
     .into_iter()
     .map(|(name, domain)| (name.into(), domain))
@@ -60,6 +65,13 @@ fn grammar_and_meaning() {
 }
 
 #[test]
+fn a_cell_out_of_bounds_is_no_value() {
+    let member = |cell: &'static str| predicate("score <= 1000").eval(|_| Ok(cell.into()));
+    assert_eq!(member("1000"), Ok(true));
+    assert_eq!(member("-5").unwrap_err().why, Unmapped::OutOfBounds);
+}
+
+#[test]
 fn tags_are_those_the_predicate_names() {
     let parsed = predicate("tier = 'gold' and (balance > 1 or tier = 'jade')");
     assert_eq!(parsed.tags(), BTreeSet::from(["balance", "tier"]));
@@ -80,6 +92,11 @@ fn refusals_name_the_position_and_what_would_pass() {
         ("tier in ('gold', 'gilt')", 18, "`gilt` is no value"),
         ("balance > '5'", 11, "without quotes"),
         ("since > 5", 9, "write a date"),
+        (
+            "score > 1001",
+            9,
+            "`1001` is no value of tag `score`; write a number without quotes, 0 to 1000",
+        ),
         ("colour > 'red'", 8, "have no order; use =, != or in"),
         (
             "shade = 'red'",

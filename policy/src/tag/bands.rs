@@ -2,41 +2,15 @@
 
 use std::fmt;
 
-use super::{Point, Unmapped, Value};
-use crate::moment::{date_text, parse_date};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PointKind {
-    Number,
-    Date,
-}
-
-impl PointKind {
-    pub(super) fn read(self, text: &str) -> Result<Point, Unmapped> {
-        match self {
-            Self::Number => text
-                .parse()
-                .map(Point::Number)
-                .map_err(|_| Unmapped::NotANumber),
-            Self::Date => parse_date(text).map(Point::Date).ok_or(Unmapped::NotADate),
-        }
-    }
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Date(date) => f.write_str(&date_text(*date)),
-        }
-    }
-}
+use super::{Bounds, Point, PointKind, Unmapped, Value};
 
 /// INVARIANT (nested edges): each level's edges are non-empty and ascending, and a coarser
-/// level's are a proper subset of the finer one's. Established in `check`.
+/// level's are a proper subset of the finer one's. Every edge is above the lower bound and
+/// at most the upper one, so no band is empty. Established in `check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bands {
     kind: PointKind,
+    bounds: Bounds,
     levels: Vec<Vec<Point>>,
 }
 
@@ -74,8 +48,20 @@ impl Band {
 }
 
 impl Bands {
-    pub(super) fn new(kind: PointKind, levels: Vec<Vec<Point>>) -> Self {
-        Self { kind, levels }
+    pub(super) fn new(kind: PointKind, bounds: Bounds, levels: Vec<Vec<Point>>) -> Self {
+        Self {
+            kind,
+            bounds,
+            levels,
+        }
+    }
+
+    pub(super) fn without_levels(&self) -> Self {
+        Self::new(self.kind, self.bounds, Vec::new())
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     pub(super) fn levels(&self) -> &[Vec<Point>] {
@@ -98,7 +84,7 @@ impl Bands {
     }
 
     pub(super) fn generalise(&self, cell: &str, level: usize) -> Result<Value, Unmapped> {
-        let point = self.kind.read(cell)?;
+        let point = self.bounds.hold(self.kind.read(cell)?)?;
         Ok(match self.edges(level) {
             Some(edges) => Band::holding(edges, Some(point)).value(),
             None => Value(point.to_string().into()),
@@ -107,7 +93,7 @@ impl Bands {
 
     pub(super) fn admits(&self, text: &str, level: usize) -> bool {
         match self.read(text) {
-            Some(Told::Point(_)) => level == 0,
+            Some(Told::Point(point)) => level == 0 && self.bounds.hold(point).is_ok(),
             // A label may occur at several levels; it is admitted if one of them is coarse enough.
             Some(Told::Band { highest, .. }) => highest >= level,
             None => false,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::bands::Bands;
 use super::closed::{Closed, ParentMap, coverage};
 use super::{
-    DataClass, Form, Hierarchy, Point, SUPPRESSED, Tag, TagKind, VALUE_BYTES_MAX, point_kind,
+    Bounds, DataClass, Form, Hierarchy, Point, PointKind, SUPPRESSED, Tag, TagKind,
+    VALUE_BYTES_MAX, Written,
 };
 use crate::decimal::Decimal;
 use crate::taxonomy::SecurityLevel;
@@ -15,6 +16,7 @@ use crate::text::{TagName, echo};
 pub(super) const LEVELS_MAX: usize = 8;
 /// Most values of a closed list, and most edges of a level.
 pub(super) const VALUES_MAX: usize = 1024;
+const POINT_FORM: &str = "numbers like 2500 or 0.5, dates like 2026-11-23";
 
 /// A tag as written: each field read, nothing checked across fields.
 #[derive(Clone, Debug)]
@@ -27,9 +29,7 @@ pub(crate) struct TagSpec {
     pub(crate) tolerance: Decimal,
     pub(crate) form: Form,
     pub(crate) level: Option<u64>,
-    pub(crate) values: Vec<Box<str>>,
-    pub(crate) levels: Vec<ParentMap>,
-    pub(crate) bands: Vec<Vec<String>>,
+    pub(crate) written: Written,
 }
 
 /// What is wrong with a tag: the key (and element) it concerns, the problem, what would pass.
@@ -71,9 +71,9 @@ impl TagSpec {
             Hierarchy::Banded(self.check_bands(&mut problems))
         };
         let count = if self.kind.is_closed() {
-            self.levels.len()
+            self.written.levels.len()
         } else {
-            self.bands.len()
+            self.written.bands.len()
         };
         let level = self.check_level(count, &mut problems);
         self.check_tolerance(&mut problems);
@@ -138,19 +138,27 @@ impl TagSpec {
     }
 
     fn check_closed(&self, problems: &mut Problems) -> Closed {
-        if !self.bands.is_empty() {
-            problems.add(
-                "bands",
-                None,
-                "only numbers and dates have bands",
-                "leave it out; use `levels`",
-            );
+        let bounded = [("min", &self.written.min), ("max", &self.written.max)];
+        let bounded = bounded.map(|(key, bound)| (key, bound.is_some()));
+        for (key, given) in [("bands", !self.written.bands.is_empty())]
+            .into_iter()
+            .chain(bounded)
+        {
+            if given {
+                let problem = format!("only numbers and dates have `{key}`");
+                problems.add(
+                    key,
+                    None,
+                    problem,
+                    "leave it out; use `values` and `levels`",
+                );
+            }
         }
-        let values = match self.levels.first() {
-            Some(first) if self.values.is_empty() && self.kind == TagKind::Categorical => {
+        let values = match self.written.levels.first() {
+            Some(first) if self.written.values.is_empty() && self.kind == TagKind::Categorical => {
                 first.keys().cloned().collect()
             }
-            _ => self.values.clone(),
+            _ => self.written.values.clone(),
         };
         if values.is_empty() || values.len() > VALUES_MAX {
             let problem = format!("a tag of kind {} lists {} values", self.kind, values.len());
@@ -161,7 +169,7 @@ impl TagSpec {
                 format!("1 to {VALUES_MAX} values, for ordinals lowest first"),
             );
         }
-        if self.levels.len() > LEVELS_MAX {
+        if self.written.levels.len() > LEVELS_MAX {
             problems.add(
                 "levels",
                 None,
@@ -178,22 +186,22 @@ impl TagSpec {
             }
         }
         if problems.0.is_empty() {
-            check_levels(&values, &self.levels, problems);
+            check_levels(&values, &self.written.levels, problems);
         }
-        Closed::new(values, self.levels.clone())
+        Closed::new(values, self.written.levels.clone())
     }
 
     fn check_bands(&self, problems: &mut Problems) -> Bands {
         for (key, given) in [
-            ("values", !self.values.is_empty()),
-            ("levels", !self.levels.is_empty()),
+            ("values", !self.written.values.is_empty()),
+            ("levels", !self.written.levels.is_empty()),
         ] {
             if given {
                 let problem = format!("a tag of kind {} has no `{key}`", self.kind);
                 problems.add(key, None, problem, "leave it out; use `bands`");
             }
         }
-        if self.bands.len() > LEVELS_MAX {
+        if self.written.bands.len() > LEVELS_MAX {
             problems.add(
                 "bands",
                 None,
@@ -201,27 +209,57 @@ impl TagSpec {
                 format!("at most {LEVELS_MAX}"),
             );
         }
-        let kind = point_kind(self.kind);
+        let kind = PointKind::of(self.kind);
+        let bounds = self.check_bounds(kind, problems);
         let mut levels: Vec<Vec<Point>> = Vec::new();
-        for (index, texts) in self.bands.iter().enumerate() {
+        for (index, texts) in self.written.bands.iter().enumerate() {
             let read: Result<Vec<Point>, _> = texts.iter().map(|text| kind.read(text)).collect();
             match read {
                 Ok(edges) => {
                     check_edges(&edges, levels.last(), index, problems);
+                    check_within(&edges, bounds, index, problems);
                     levels.push(edges);
                 }
                 Err(error) => {
                     let problem = format!("an edge does not fit kind {}: {error}", self.kind);
-                    problems.add(
-                        "bands",
-                        Some(index),
-                        problem,
-                        "numbers like 2500 or 0.5, dates like 2026-11-23",
-                    );
+                    problems.add("bands", Some(index), problem, POINT_FORM);
                 }
             }
         }
-        Bands::new(kind, levels)
+        Bands::new(kind, bounds, levels)
+    }
+
+    fn check_bounds(&self, kind: PointKind, problems: &mut Problems) -> Bounds {
+        let mut read = |key, text: &Option<String>| {
+            let read = kind.read(text.as_deref()?);
+            if let Err(error) = read {
+                let problem = format!("the bound does not fit kind {}: {error}", self.kind);
+                problems.add(key, None, problem, POINT_FORM);
+            }
+            read.ok()
+        };
+        let bounds = Bounds {
+            min: read("min", &self.written.min),
+            max: read("max", &self.written.max),
+        };
+        if let (Some(min), Some(max)) = (bounds.min, bounds.max)
+            && min >= max
+        {
+            let problem = format!("no two values lie from {min} to {max}");
+            problems.add("max", None, problem, "a `max` above `min`");
+        }
+        bounds
+    }
+}
+
+/// No band is empty: a value lies below the first edge and one at or above the last.
+fn check_within(edges: &[Point], bounds: Bounds, index: usize, problems: &mut Problems) {
+    let below = |edge: &Point| bounds.min.is_some_and(|min| *edge <= min);
+    let above = |edge: &Point| bounds.max.is_some_and(|max| max < *edge);
+    if let Some(edge) = edges.iter().find(|edge| below(edge) || above(edge)) {
+        let problem = format!("edge {edge} cuts nothing off: values are {bounds}");
+        let would_pass = "edges above `min` and at most `max`";
+        problems.add("bands", Some(index), problem, would_pass);
     }
 }
 

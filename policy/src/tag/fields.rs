@@ -7,12 +7,14 @@ use super::check::{LEVELS_MAX, TagProblem, VALUES_MAX};
 use super::closed::ParentMap;
 use crate::document::reader::{Field, Table, each, optional_list};
 
-/// Values, levels and bands as written.
+/// Values, levels, bands and bounds as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) values: Vec<Box<str>>,
     pub(crate) levels: Vec<ParentMap>,
     pub(crate) bands: Vec<Vec<String>>,
+    pub(crate) min: Option<String>,
+    pub(crate) max: Option<String>,
 }
 
 /// Where the parts stand, so that a problem can be noted at its line.
@@ -21,6 +23,8 @@ pub(crate) struct Fields<'a> {
     pub(crate) values: Option<Field<'a>>,
     pub(crate) levels: Option<Field<'a>>,
     pub(crate) bands: Option<Field<'a>>,
+    pub(crate) min: Option<Field<'a>>,
+    pub(crate) max: Option<Field<'a>>,
 }
 
 impl<'a> Fields<'a> {
@@ -31,6 +35,8 @@ impl<'a> Fields<'a> {
             values: table.optional("values"),
             levels: table.optional("levels"),
             bands: table.optional("bands"),
+            min: table.optional("min"),
+            max: table.optional("max"),
         }
     }
 
@@ -41,6 +47,8 @@ impl<'a> Fields<'a> {
             values: table.optional("values"),
             levels: None,
             bands: None,
+            min: table.optional("min"),
+            max: table.optional("max"),
         }
     }
 
@@ -51,6 +59,8 @@ impl<'a> Fields<'a> {
             values: None,
             levels: table.optional("levels"),
             bands: table.optional("bands"),
+            min: None,
+            max: None,
         }
     }
 
@@ -86,10 +96,14 @@ impl<'a> Fields<'a> {
         let bands = optional_list(self.bands.as_ref(), |field| {
             each(&field.list(0..=VALUES_MAX)?, Field::point)
         });
+        let min = optional_point(self.min.as_ref());
+        let max = optional_point(self.max.as_ref());
         Some(Written {
             values: values?,
             levels: levels?,
             bands: bands?,
+            min: min?,
+            max: max?,
         })
     }
 
@@ -101,6 +115,8 @@ impl<'a> Fields<'a> {
                 "values" => self.values.as_ref(),
                 "levels" => self.levels.as_ref(),
                 "bands" => self.bands.as_ref(),
+                "min" => self.min.as_ref(),
+                "max" => self.max.as_ref(),
                 _ => None,
             };
             let element = problem
@@ -111,6 +127,17 @@ impl<'a> Fields<'a> {
                 problem.would_pass,
             );
         }
+    }
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "a fault is told apart from a bound left out"
+)]
+fn optional_point(field: Option<&Field<'_>>) -> Option<Option<String>> {
+    match field {
+        Some(field) => field.point().map(Some),
+        None => Some(None),
     }
 }
 

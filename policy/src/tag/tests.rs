@@ -12,9 +12,7 @@ pub(crate) fn spec(kind: TagKind, form: Form) -> TagSpec {
         tolerance: Decimal::from(0),
         form,
         level: None,
-        values: Vec::new(),
-        levels: Vec::new(),
-        bands: Vec::new(),
+        written: Written::default(),
     }
 }
 
@@ -36,19 +34,37 @@ fn edges(levels: &[&[&str]]) -> Vec<Vec<String>> {
         .collect()
 }
 
+fn banded(levels: &[&[&str]]) -> Written {
+    Written {
+        bands: edges(levels),
+        ..Written::default()
+    }
+}
+
+fn within(written: Written, min: &str, max: &str) -> Written {
+    Written {
+        min: Some(min.to_owned()),
+        max: Some(max.to_owned()),
+        ..written
+    }
+}
+
 fn risk(level: Option<u64>) -> TagSpec {
     TagSpec {
         level,
-        values: texts(&["low", "mild", "high", "unknown"]),
-        levels: vec![
-            map(&[
-                ("low", "calm"),
-                ("mild", "calm"),
-                ("high", "bold"),
-                ("unknown", "unknown"),
-            ]),
-            map(&[("calm", "known"), ("bold", "known"), ("unknown", "unknown")]),
-        ],
+        written: Written {
+            values: texts(&["low", "mild", "high", "unknown"]),
+            levels: vec![
+                map(&[
+                    ("low", "calm"),
+                    ("mild", "calm"),
+                    ("high", "bold"),
+                    ("unknown", "unknown"),
+                ]),
+                map(&[("calm", "known"), ("bold", "known"), ("unknown", "unknown")]),
+            ],
+            ..Written::default()
+        },
         ..spec(TagKind::Ordinal, Form::Level)
     }
 }
@@ -56,7 +72,7 @@ fn risk(level: Option<u64>) -> TagSpec {
 fn amount(form: Form, level: Option<u64>) -> TagSpec {
     TagSpec {
         level,
-        bands: edges(&[&["1000", "2500", "5000"], &["2500"]]),
+        written: banded(&[&["1000", "2500", "5000"], &["2500"]]),
         ..spec(TagKind::Amount, form)
     }
 }
@@ -142,7 +158,7 @@ fn bands_hold_their_lower_edge() {
 #[test]
 fn dates_are_banded_by_time() {
     let tag = TagSpec {
-        bands: edges(&[&["1990-01-01", "2000-01-01"]]),
+        written: banded(&[&["1990-01-01", "2000-01-01"]]),
         ..spec(TagKind::Date, Form::Banded)
     }
     .check()
@@ -151,6 +167,45 @@ fn dates_are_banded_by_time() {
     assert_eq!(told(&tag, "1990-01-01"), "[1990-01-01,2000-01-01)");
     assert_eq!(tag.generalise("01/01/1990"), Err(Unmapped::NotADate));
     assert!(tag.accepts(">=2000-01-01"));
+}
+
+#[test]
+fn bounds_are_inclusive_and_nothing_beyond_is_a_value() {
+    for form in [Form::Exact, Form::Banded] {
+        let tag = TagSpec {
+            written: within(banded(&[&["300", "500"], &["500"]]), "0", "1000"),
+            ..spec(TagKind::Score, form)
+        }
+        .check()
+        .unwrap();
+        for (raw, bound) in [
+            ("0", true),
+            ("1000", true),
+            ("-5", false),
+            ("1000.1", false),
+        ] {
+            let expected = if bound {
+                Ok(())
+            } else {
+                Err(Unmapped::OutOfBounds)
+            };
+            assert_eq!(tag.generalise(raw).map(|_| ()), expected, "{raw}");
+            assert_eq!(tag.accepts(raw), bound && form == Form::Exact, "{raw}");
+        }
+        assert_eq!(tag.definition_json()["min"], "0");
+    }
+    let open = amount(Form::Exact, None).check().unwrap();
+    assert!(open.accepts("-5") && open.definition_json().get("min").is_none());
+    let from = TagSpec {
+        written: Written {
+            min: Some("1990-01-01".into()),
+            ..banded(&[&["2000-01-01"]])
+        },
+        ..spec(TagKind::Date, Form::Exact)
+    }
+    .check()
+    .unwrap();
+    assert!(from.accepts("1990-01-01") && !from.accepts("1989-12-31"));
 }
 
 #[test]
@@ -196,14 +251,18 @@ fn exact_values_have_one_spelling() {
 fn tags_that_must_fail_name_their_key() {
     let cycle = vec![map(&[("a", "b"), ("b", "a")])];
     let closed = |values: &[&str], levels: Vec<ParentMap>| TagSpec {
-        values: texts(values),
-        levels,
+        written: Written {
+            values: texts(values),
+            levels,
+            ..Written::default()
+        },
         ..spec(TagKind::Ordinal, Form::Level)
     };
-    let banded = |levels: &[&[&str]]| TagSpec {
-        bands: edges(levels),
+    let in_bands = |written: Written| TagSpec {
+        written,
         ..spec(TagKind::Amount, Form::Banded)
     };
+    let bounded = |min: &str, max: &str| within(banded(&[&["5", "9"], &["9"]]), min, max);
     for (name, spec, key) in [
         ("cycle", closed(&["a", "b"], cycle), "levels"),
         (
@@ -263,18 +322,34 @@ fn tags_that_must_fail_name_their_key() {
         ("level_too_high", risk(Some(3)), "level"),
         ("level_zero", risk(Some(0)), "level"),
         ("exact_with_level", amount(Form::Exact, Some(1)), "level"),
-        ("overlapping_bands", banded(&[&["5", "5"]]), "bands"),
-        ("descending_bands", banded(&[&["5", "4"]]), "bands"),
-        ("stray_edge", banded(&[&["1", "2"], &["3"]]), "bands"),
-        ("not_coarser", banded(&[&["1", "2"], &["1", "2"]]), "bands"),
-        ("no_edges", banded(&[&[]]), "bands"),
-        ("no_bands", banded(&[]), "bands"),
-        ("edge_is_no_number", banded(&[&["one"]]), "bands"),
+        (
+            "overlapping_bands",
+            in_bands(banded(&[&["5", "5"]])),
+            "bands",
+        ),
+        (
+            "descending_bands",
+            in_bands(banded(&[&["5", "4"]])),
+            "bands",
+        ),
+        (
+            "stray_edge",
+            in_bands(banded(&[&["1", "2"], &["3"]])),
+            "bands",
+        ),
+        (
+            "not_coarser",
+            in_bands(banded(&[&["1", "2"], &["1", "2"]])),
+            "bands",
+        ),
+        ("no_edges", in_bands(banded(&[&[]])), "bands"),
+        ("no_bands", in_bands(banded(&[])), "bands"),
+        ("edge_is_no_number", in_bands(banded(&[&["one"]])), "bands"),
         ("wrong_form", amount(Form::Level, None), "form"),
         (
             "bands_on_closed",
             TagSpec {
-                bands: edges(&[&["1"]]),
+                written: banded(&[&["1"]]),
                 ..risk(None)
             },
             "bands",
@@ -282,10 +357,25 @@ fn tags_that_must_fail_name_their_key() {
         (
             "values_on_number",
             TagSpec {
-                values: texts(&["1"]),
+                written: Written {
+                    values: texts(&["1"]),
+                    ..banded(&[&["1"]])
+                },
                 ..amount(Form::Banded, None)
             },
             "values",
+        ),
+        ("min_above_max", in_bands(bounded("10", "1")), "max"),
+        ("min_is_no_number", in_bands(bounded("low", "10")), "min"),
+        ("edge_at_min", in_bands(bounded("5", "10")), "bands"),
+        ("edge_above_max", in_bands(bounded("1", "8")), "bands"),
+        (
+            "bounds_on_closed",
+            TagSpec {
+                written: within(risk(None).written, "1", "2"),
+                ..risk(None)
+            },
+            "min",
         ),
     ] {
         let problems = spec.check().expect_err(name);

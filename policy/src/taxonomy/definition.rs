@@ -71,8 +71,8 @@ impl Definition {
         spec.form = wanted.form;
         spec.level = wanted.level;
         if let Some(coarser) = wanted.coarser {
-            spec.levels = coarser.levels;
-            spec.bands = coarser.bands;
+            spec.written.levels = coarser.levels;
+            spec.written.bands = coarser.bands;
         }
         let tag = spec.check()?;
         tag.check_coarser_than(exact)

@@ -8,7 +8,7 @@ use super::read::{self, Draft};
 use super::{Definition, Taxonomy, TaxonomyRef, Use};
 use crate::agreement::SegmentTag;
 use crate::finding::{Finding, Findings};
-use crate::tag::{Tag, Written};
+use crate::tag::Tag;
 use crate::text::TaxonomyName;
 
 const CN_FINANCE: &str = include_str!("cn-finance.toml");
@@ -218,11 +218,7 @@ impl Taxonomy {
         let wanted = Use {
             form: spec.form,
             level: spec.level,
-            coarser: Some(Written {
-                values: Vec::new(),
-                levels: spec.levels,
-                bands: spec.bands,
-            }),
+            coarser: Some(spec.written),
         };
         self.definition(tag.name())
             .and_then(|definition| definition.in_form(wanted).ok())
@@ -234,7 +230,7 @@ impl Taxonomy {
     pub fn defines_segment_tag(&self, tag: &SegmentTag) -> bool {
         self.definition(tag.name())
             .and_then(Definition::exact)
-            .is_some_and(|exact| tag.is_of(exact))
+            .is_some_and(|exact| *tag == SegmentTag::of(exact))
     }
 }
 

@@ -173,7 +173,6 @@ fn definition(field: &Field<'_>) -> Option<Definition> {
                 );
                 return None;
             };
-            let written = fields.read()?;
             let spec = TagSpec {
                 name: definition.name.clone(),
                 meaning: definition.meaning.clone(),
@@ -183,9 +182,7 @@ fn definition(field: &Field<'_>) -> Option<Definition> {
                 tolerance: tolerance_of(tolerance.as_ref())?,
                 form: Form::Exact,
                 level: None,
-                values: written.values,
-                levels: written.levels,
-                bands: written.bands,
+                written: fields.read()?,
             };
             let checked = spec
                 .check()
@@ -199,6 +196,8 @@ fn definition(field: &Field<'_>) -> Option<Definition> {
                 &fields.values,
                 &fields.levels,
                 &fields.bands,
+                &fields.min,
+                &fields.max,
             ];
             if let Some(part) = domain.into_iter().flatten().next() {
                 part.note(

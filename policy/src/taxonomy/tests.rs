@@ -97,7 +97,7 @@ fn the_built_in_digest_is_pinned() {
             .reference()
             .digest
             .to_string(),
-        "f482ea2ab432c120c20ca823725295742b9bf457c008e0db11f7c1aa15e032d9"
+        "c43074d9cd1ef53f97ad9bccfd1cb65dec538c973762b5305a349f697ebc4e3e"
     );
 }
 
@@ -143,6 +143,7 @@ fn a_definition_changes_the_digest_and_advice_does_not() {
         ("dog = \"small\"", "dog = \"large\""),
         ("[5, 20, 100]", "[6, 20, 100]"),
         ("0.5", "0.25"),
+        ("tolerance = 0.5", "tolerance = 0.5\nmin = 0"),
         ("\"paw_print\"", "\"nose_print\""),
     ] {
         assert_ne!(digest(from, to), known, "{to}");
