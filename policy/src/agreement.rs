@@ -26,7 +26,7 @@ use crate::document::node;
 use crate::finding::Findings;
 use crate::keys::PartyKeys;
 use crate::moment::Timestamp;
-use crate::tag::{DataClass, Tag};
+use crate::tag::Tag;
 use crate::taxonomy::{Library, TaxonomyRef};
 use crate::text::{AgreementDigest, AgreementId, DatasetName, OrgName, SegmentName, TagName};
 
@@ -363,19 +363,12 @@ impl Agreement {
             .find(|segment| segment.name() == name)
     }
 
-    /// The tags of which belonging to a segment tells, each with its class; none without a segment.
-    pub fn told_by<'a>(
-        &'a self,
-        segment: Option<&SegmentName>,
-    ) -> impl Iterator<Item = (&'a TagName, DataClass)> {
+    /// The tags of which belonging to a segment tells; none without a segment.
+    pub fn told_by<'a>(&'a self, segment: Option<&SegmentName>) -> impl Iterator<Item = &'a Tag> {
         let segment = segment.and_then(|name| self.segment(name));
-        let delivered = self.tags().iter().map(|tag| (tag.name(), tag.class()));
-        let others = self
-            .segment_tags()
-            .iter()
-            .map(|tag| (tag.name(), tag.definition().class()));
-        delivered.chain(others).filter(move |(name, _)| {
-            segment.is_some_and(|segment| segment.predicate().tags().contains(name.as_str()))
+        let others = self.segment_tags().iter().map(SegmentTag::definition);
+        self.tags().iter().chain(others).filter(move |tag| {
+            segment.is_some_and(|segment| segment.predicate().tags().contains(tag.name().as_str()))
         })
     }
 

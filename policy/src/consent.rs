@@ -15,7 +15,7 @@
 //!
 //! References are told as a MAC under a key of the owner and the flow ([`ReferenceKey`]), so that
 //! the broker cannot link one person's rows over flows by them; the owner can compute the MAC of
-//! any reference again. Times are told as days, because a second would single a person out as
+//! any reference again. Nobody keeps a MAC after its flow. Times are told as days, because a second would single a person out as
 //! well as a name; a rare day still links a little.
 
 use std::collections::BTreeSet;
@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 use crate::agreement::Agreement;
 use crate::agreement::Purpose;
 use crate::moment::Timestamp;
+use crate::tag::Tag;
 use crate::text::{CategoryName, ContactText, FlowId, MethodName, OrgName, SegmentName, TagName};
 
 /// Bytes of a proof in a row.
@@ -118,7 +119,7 @@ impl Scope {
         segment: Option<&SegmentName>,
     ) -> Option<Self> {
         let terms = agreement.consent()?;
-        let chosen_by = agreement.told_by(segment).map(|(name, _)| name);
+        let chosen_by = agreement.told_by(segment).map(Tag::name);
         Some(Self {
             recipient: agreement.recipient().name.clone(),
             contact: terms.contact().clone(),

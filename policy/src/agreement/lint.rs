@@ -73,8 +73,8 @@ fn lint_segment(
 ) {
     let told = agreement.told_by(Some(segment.name()));
     let told: Vec<_> = told
-        .filter(|(_, class)| *class != DataClass::C1)
-        .map(|(name, class)| format!("`{name}` ({class})"))
+        .filter(|tag| tag.class() != DataClass::C1)
+        .map(|tag| format!("`{}` ({})", tag.name(), tag.class()))
         .collect();
     if !told.is_empty() {
         add(

@@ -10,14 +10,16 @@ use super::{Facts, PartnerFacts};
 use crate::agreement::{Agreement, Region};
 use crate::moment::Timestamp;
 use crate::request::RequestBody;
-use crate::tag::{DataClass, Form, Tag};
-use crate::text::TagName;
+use crate::tag::{Form, Tag};
 
 /// The European Economic Area, where the GDPR is law: the 27 members of the Union, Iceland, Liechtenstein, Norway.
 const EUROPE: [&str; 30] = [
     "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IS",
     "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
 ];
+
+/// The lowest level of a person's financial status after JR/T 0197-2020: below it stand age, region and occupation.
+const FINANCIAL_STATUS_LEVEL: u8 = 3;
 
 /// A request with all facts, in the schema's words. Plain data, so that a corpus can write it down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,9 @@ pub(super) struct TagFacts {
     pub(super) name: String,
     /// `None` is a tag that nobody has classified.
     pub(super) class: Option<String>,
+    /// The security level after JR/T 0197-2020; `None` is a tag that nobody has classified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) level: Option<u8>,
     /// Delivered as the owner holds it.
     pub(super) exact: bool,
     /// A number or a date, without a closed list of values.
@@ -91,6 +96,8 @@ pub(super) struct Declared {
     pub(super) contract: bool,
     pub(super) processor_contract: bool,
     pub(super) separate_consent: bool,
+    /// Each row carries a proof, which the owner's agent and the broker check.
+    pub(super) row_proofs: bool,
     pub(super) told: BTreeSet<String>,
     pub(super) withdrawal: bool,
     pub(super) refusal_option: bool,
@@ -114,10 +121,10 @@ impl Question {
         let declared = agreement.compliance();
         let asked_for = request.tags.iter().filter_map(|name| agreement.tag(name));
         let told = agreement.told_by(request.segment.as_ref());
-        let told = told.filter(|(name, _)| !request.tags.contains(name));
+        let told = told.filter(|tag| !request.tags.contains(tag.name()));
         let tags: Vec<TagFacts> = asked_for
             .map(TagFacts::of)
-            .chain(told.map(|(name, class)| TagFacts::told(name, class)))
+            .chain(told.map(TagFacts::told))
             .collect();
         Self {
             action: request.kind.to_string(),
@@ -188,6 +195,10 @@ impl Question {
                     "tags": names(&|_| true),
                     "classes": classes,
                     "unclassified": names(&|tag| tag.class.is_none()),
+                    "c2_status": names(&|tag| {
+                        tag.class.as_deref() == Some("C2")
+                            && tag.level.is_none_or(|level| level >= FINANCIAL_STATUS_LEVEL)
+                    }),
                     "c2_exact": names(&|tag| tag.exact && tag.class.as_deref() == Some("C2")),
                     "open_exact": names(&|tag| tag.exact && tag.open),
                 },
@@ -205,12 +216,11 @@ pub(super) struct Unaskable(String);
 impl TagFacts {
     /// A tag by which the segment chooses, and which is not delivered: that a person belongs tells something of it, and not
     /// its value.
-    fn told(name: &TagName, class: DataClass) -> Self {
+    fn told(tag: &Tag) -> Self {
         Self {
-            name: name.to_string(),
-            class: Some(class.to_string()),
             exact: false,
             open: false,
+            ..Self::of(tag)
         }
     }
 
@@ -218,6 +228,7 @@ impl TagFacts {
         Self {
             name: tag.name().to_string(),
             class: Some(tag.class().to_string()),
+            level: Some(tag.security_level().number()),
             exact: tag.form() == Form::Exact,
             open: !tag.kind().is_closed(),
         }
@@ -269,6 +280,7 @@ fn asked(facts: &Facts<'_>, request: &RequestBody, tags: &[TagFacts]) -> Asked {
             contract: declared.contract.is_some(),
             processor_contract: declared.processor_contract.is_some(),
             separate_consent: declared.separate_consent,
+            row_proofs: agreement.consent().is_some(),
             told: declared.told.iter().map(ToString::to_string).collect(),
             withdrawal: declared.withdrawal,
             refusal_option: declared.refusal_option,

@@ -131,14 +131,16 @@ fn any_tag() -> impl Strategy<Value = TagFacts> {
         Just(Some("C3")),
         Just(None)
     ];
-    ("[a-z]{1,8}", class, any::<bool>(), any::<bool>()).prop_map(|(name, class, exact, open)| {
-        TagFacts {
+    let level = prop::option::of(1..=5_u8);
+    ("[a-z]{1,8}", class, level, any::<bool>(), any::<bool>()).prop_map(
+        |(name, class, level, exact, open)| TagFacts {
             name,
             class: class.map(str::to_owned),
+            level,
             exact,
             open,
-        }
-    })
+        },
+    )
 }
 
 fn any_party(name: &'static str) -> impl Strategy<Value = question::Party> {
@@ -207,7 +209,7 @@ proptest! {
         named in prop::sample::subsequence(BuiltInPack::ALL, 0..=4),
     ) {
         let mut question = question;
-        question.tags.push(TagFacts { name: "x".into(), class: forbidden, exact: false, open: false });
+        question.tags.push(TagFacts { name: "x".into(), class: forbidden, level: None, exact: false, open: false });
         for (_, rules) in all_choices() {
             prop_assert!(answer(rules, &question, &named).is_err());
         }

@@ -321,7 +321,7 @@ fn sensitive(agreement: &Agreement, grant: &FlowGranted) -> bool {
         .segment
         .as_ref()
         .and_then(|name| name.as_str().parse().ok());
-    let told = agreement.told_by(segment.as_ref()).map(|(_, class)| class);
+    let told = agreement.told_by(segment.as_ref()).map(Tag::class);
     asked
         .map(Tag::class)
         .chain(told)
