@@ -161,9 +161,14 @@ async fn a_partner_that_proposes_without_end_hides_nothing_and_is_slowed() {
     let listed = insurer.agreements().list(all).await.unwrap();
     let listed = listed.into_inner().agreements;
     assert_eq!((listed.len(), listed[0].status.as_str()), (19, "active"));
-    while serving.broker.rates.count(&bank.house.org()).is_ok() {}
-    let slowed = bank.agreements().propose(ProposeRequest::default()).await;
-    assert_eq!(code(slowed), Code::ResourceExhausted);
+    // Tries come back with time, and a busy machine may take long over one call.
+    let mut answers = Vec::new();
+    while answers.last() != Some(&Code::ResourceExhausted) && answers.len() < 20 {
+        while serving.broker.rates.count(&bank.house.org()).is_ok() {}
+        let slowed = bank.agreements().propose(ProposeRequest::default()).await;
+        answers.push(code(slowed));
+    }
+    assert_eq!(answers.last(), Some(&Code::ResourceExhausted));
     // It still reads, and others are not slowed.
     let read = bank.directory().status(StatusRequest {}).await;
     assert_eq!(code(read), Code::Ok);
