@@ -312,7 +312,28 @@ fn each_tag_is_compared_with_what_its_purpose_needs() {
         );
         told.iter().map(|told| told.fit).collect::<Vec<_>>()
     };
-    assert_eq!(fits(&sample()), [Fit::Adequate; 4]);
+    // Four tags that are delivered, and two by which a segment chooses.
+    assert_eq!(fits(&sample()), [Fit::Adequate; 6]);
+    let own = minimisation(
+        &sample(),
+        library.find(&sample().taxonomy().name, 1).unwrap(),
+    );
+    let told: Vec<_> = own
+        .iter()
+        .map(|told| {
+            (
+                told.delivered,
+                told.agreed_level.is_some(),
+                told.agreed_values,
+            )
+        })
+        .collect();
+    assert!(
+        told[..4]
+            .iter()
+            .all(|(delivered, level, _)| *delivered && *level)
+    );
+    assert_eq!(told[4..], [(false, false, Some(2)); 2]);
     let exact = changed("form = \"banded\"", "form = \"exact\"").unwrap();
     assert_eq!(fits(&exact)[1], Fit::Finer);
     let fraud = changed("\"marketing_suitability\"\n", "\"fraud_prevention\"\n").unwrap();
@@ -322,11 +343,24 @@ fn each_tag_is_compared_with_what_its_purpose_needs() {
             Fit::NotNeeded,
             Fit::Adequate,
             Fit::NotNeeded,
-            Fit::NotNeeded
+            Fit::NotNeeded,
+            Fit::Adequate,
+            Fit::Adequate,
         ]
     );
+    // A tag that the purpose does not need is not needed to choose by either.
+    let chosen = sample_text()
+        .replace("\"years_as_customer\", ", "\"wealth_tier\", ")
+        .replace("years_as_customer >= 2", "wealth_tier = 'mass'")
+        .replace(
+            "years_as_customer = \"profile\"",
+            "wealth_tier = \"profile\"",
+        )
+        .replace("\"marketing_suitability\"\n", "\"fraud_prevention\"\n");
+    let chosen = Agreement::parse(&chosen).unwrap();
+    assert_eq!(fits(&chosen)[4], Fit::NotNeeded);
     let credit = changed("\"marketing_suitability\"\n", "\"credit_decision\"\n").unwrap();
-    assert_eq!(fits(&credit), [Fit::Unknown; 4]);
+    assert_eq!(fits(&credit), [Fit::Unknown; 6]);
 }
 
 #[test]

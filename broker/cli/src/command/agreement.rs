@@ -85,6 +85,10 @@ fn describe_minimisation(file: &Path, told: &Minimisation) -> String {
         let values = values.map_or("any number of".to_owned(), |values| values.to_string());
         format!("level {level} ({values} values)")
     };
+    let agreed = match told.agreed_level {
+        Some(agreed) => level(agreed, told.agreed_values),
+        None => "chooses segments, not delivered".to_owned(),
+    };
     let verdict = match (told.fit, told.adequate_level) {
         (Fit::Adequate, _) => "coarse enough".to_owned(),
         (Fit::Finer, Some(adequate)) => {
@@ -97,7 +101,7 @@ fn describe_minimisation(file: &Path, told: &Minimisation) -> String {
         "{}{place}: tag `{}`: {}: {verdict}: {}\n",
         file.display(),
         told.tag,
-        level(told.agreed_level, told.agreed_values),
+        agreed,
         told.advice
     )
 }

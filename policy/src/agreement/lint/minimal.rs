@@ -25,19 +25,23 @@ pub enum Fit {
 }
 
 /// One tag's agreed level against the coarsest adequate one.
+///
+/// A tag by which segments choose has no level: of it a delivery tells one bit, whether its customers belong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Minimisation {
     /// Line of the tag, from 1; absent if the agreement came in canonical form.
     pub line: Option<u32>,
     /// The tag.
     pub tag: TagName,
+    /// Whether it is delivered; otherwise only segments choose by it.
+    pub delivered: bool,
     /// How the two stand to each other.
     pub fit: Fit,
-    /// The level delivered; 0 is exact.
-    pub agreed_level: usize,
+    /// The level delivered, 0 is exact; absent if the tag is not delivered.
+    pub agreed_level: Option<usize>,
     /// The coarsest adequate level; absent if the tag is not needed or nothing is known.
     pub adequate_level: Option<usize>,
-    /// Different values at the level delivered; absent if unbounded.
+    /// Different values at the level delivered, or in and outside a segment; absent if unbounded.
     pub agreed_values: Option<usize>,
     /// Different values at the adequate level; absent if unbounded or if there is none.
     pub adequate_values: Option<usize>,
@@ -48,38 +52,85 @@ pub struct Minimisation {
 /// Compares every tag of an agreement with what its taxonomy holds for adequate.
 #[must_use]
 pub fn minimisation(agreement: &Agreement, taxonomy: &Taxonomy) -> Vec<Minimisation> {
-    let purpose = agreement.purpose();
-    let judge = |(index, tag): (usize, &Tag)| {
-        let adequacy = taxonomy
-            .definition(tag.name())
-            .and_then(|definition| taxonomy.adequacy(definition.subject(), purpose));
+    let judged = Judge {
+        agreement,
+        taxonomy,
+    };
+    let delivered = agreement.tags().iter().enumerate();
+    let others = agreement.segment_tags().iter().enumerate();
+    delivered
+        .map(|(index, tag)| judged.delivered(index, tag))
+        .chain(others.map(|(index, tag)| judged.chosen_by(index, tag.definition())))
+        .collect()
+}
+
+struct Judge<'a> {
+    agreement: &'a Agreement,
+    taxonomy: &'a Taxonomy,
+}
+
+impl Judge<'_> {
+    fn delivered(&self, index: usize, tag: &Tag) -> Minimisation {
+        let adequacy = self.adequacy(tag);
         let (fit, adequate_level) = fit(tag, adequacy);
-        let adequate_values = adequate_level.and_then(|level| tag.distinct_values_at(level));
-        let advice = match (fit, adequacy) {
-            (Fit::Adequate, Some(adequacy)) => adequacy.why.to_string(),
-            (Fit::Finer, Some(adequacy)) => format!(
-                "{}; {}",
-                adequacy.why,
-                how_to(tag, adequate_level.unwrap_or_default())
-            ),
-            (Fit::NotNeeded, Some(adequacy)) => format!("{}; leave the tag out", adequacy.why),
-            _ => format!(
-                "taxonomy {} has no `[[adequacy]]` of this tag's subject for {purpose}",
-                taxonomy.reference()
-            ),
+        let what = match fit {
+            Fit::Finer => how_to(tag, adequate_level.unwrap_or_default()),
+            _ => "leave the tag out".to_owned(),
         };
         Minimisation {
-            line: agreement.lines.get(&format!("tags[{index}]")).copied(),
+            line: self.line(&format!("tags[{index}]")),
             tag: tag.name().clone(),
+            delivered: true,
             fit,
-            agreed_level: tag.level(),
+            agreed_level: Some(tag.level()),
             adequate_level,
             agreed_values: tag.distinct_values(),
-            adequate_values,
-            advice,
+            adequate_values: adequate_level.and_then(|level| tag.distinct_values_at(level)),
+            advice: self.advice(fit, adequacy, &what),
         }
-    };
-    agreement.tags().iter().enumerate().map(judge).collect()
+    }
+
+    /// One bit is as coarse as can be, so it is adequate wherever the tag is needed at all.
+    fn chosen_by(&self, index: usize, tag: &Tag) -> Minimisation {
+        let adequacy = self.adequacy(tag);
+        let fit = match fit(tag, adequacy).0 {
+            Fit::Finer => Fit::Adequate,
+            other => other,
+        };
+        Minimisation {
+            line: self.line(&format!("segment_tags[{index}]")),
+            tag: tag.name().clone(),
+            delivered: false,
+            fit,
+            agreed_level: None,
+            adequate_level: None,
+            agreed_values: Some(2),
+            adequate_values: None,
+            advice: self.advice(fit, adequacy, "choose segments by another tag"),
+        }
+    }
+
+    fn adequacy(&self, tag: &Tag) -> Option<&Adequacy> {
+        let definition = self.taxonomy.definition(tag.name())?;
+        self.taxonomy
+            .adequacy(definition.subject(), self.agreement.purpose())
+    }
+
+    fn line(&self, path: &str) -> Option<u32> {
+        self.agreement.lines.get(path).copied()
+    }
+
+    fn advice(&self, fit: Fit, adequacy: Option<&Adequacy>, what: &str) -> String {
+        match (fit, adequacy) {
+            (Fit::Adequate, Some(adequacy)) => adequacy.why.to_string(),
+            (Fit::Finer | Fit::NotNeeded, Some(adequacy)) => format!("{}; {what}", adequacy.why),
+            _ => format!(
+                "taxonomy {} has no `[[adequacy]]` of this tag's subject for {}",
+                self.taxonomy.reference(),
+                self.agreement.purpose()
+            ),
+        }
+    }
 }
 
 fn fit(tag: &Tag, adequacy: Option<&Adequacy>) -> (Fit, Option<usize>) {
