@@ -6,6 +6,7 @@ use std::fs;
 use counterfoil_tests::World;
 use counterfoil_tests::ask::event_of;
 use counterfoil_tests::background::{Started, signal, until};
+use counterfoil_tests::data::{phones, write_customers, write_policies};
 use counterfoil_tests::process::Done;
 use counterfoil_tests::world::AGREEMENT;
 use serde_json::Value;
@@ -85,7 +86,9 @@ fn each_pack_denies_by_name_and_the_log_says_so() {
             "insurer",
             &["--json", "policy", "explain", "--agreement", AGREEMENT],
         );
-        assert_eq!(explained.json()["denial"]["rule"], rule);
+        let explained = explained.json();
+        assert_eq!(explained["denial"]["rule"], rule);
+        assert!(explained["unknown"].as_str().unwrap().contains("standing"));
     }
 }
 
@@ -186,6 +189,39 @@ fn a_running_flow_stops_when_the_standing_falls() {
 #[test]
 fn a_running_flow_stops_when_a_certificate_has_lapsed() {
     stops_a_running_flow(65, "90", -1, "certificate-lapsed");
+}
+
+#[test]
+fn a_flow_stops_between_two_buckets_when_the_standing_falls() {
+    const ROWS: usize = 12_000;
+    let mut world = World::agreed_with(|text| {
+        text.replacen("[retention]", "bucket_rows = 1024\n\n[retention]", 1)
+    });
+    with_officers(&world);
+    let all = phones(66, ROWS);
+    write_customers(&world.path("customers.csv"), &all);
+    write_policies(&world.path("policies.csv"), &all);
+    world.start_owner();
+    let exchange = Started::start(world.exchange_command());
+    let flows = world.home("broker").join("flows");
+    let joined = || {
+        let files = fs::read_dir(&flows)
+            .unwrap()
+            .filter_map(|flow| fs::read_dir(flow.ok()?.path()).ok());
+        files.flatten().any(|file| {
+            file.is_ok_and(|file| file.path().extension().is_some_and(|end| end == "rows"))
+        })
+    };
+    until("the rows of a bucket", joined);
+    signal(world.owner.as_ref().unwrap().id(), "STOP");
+    assess(&world, "10", &certified_until(30));
+    approve(&world, "lou").ok();
+    signal(world.owner.as_mut().unwrap().id(), "CONT");
+    exchange.finish().fails(4, &["standing"]);
+    let decision = newest(&world, "flow.refused");
+    assert_eq!(decision["rule"], "standing", "{decision:#}");
+    assert!(!world.path("matched.csv").exists());
+    until("the end of the rows", || !joined());
 }
 
 fn stops_a_running_flow(seed: u64, standing: &str, certified_days: i64, rule: &str) {

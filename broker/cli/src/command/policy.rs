@@ -14,6 +14,7 @@ use counterfoil_policy::request::{DeliveryKey, RequestBody};
 use counterfoil_policy::text::{FlowId, UserId};
 use counterfoil_server::backtest::{self, Backtest, BacktestError, Setting};
 use counterfoil_server::home::{Home, read_pack};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{open, parse};
@@ -23,17 +24,24 @@ use crate::ui::{Ui, table};
 
 pub(crate) fn run(home: &Path, command: PolicyCommand, ui: Ui) -> Result<(), Failure> {
     match command {
-        PolicyCommand::Explain(args) => {
-            let explanation = match (&args.flow, &args.log) {
-                (Some(flow), Some(log)) => {
-                    let key = log_key(home, args.key.clone())?;
-                    let setting = setting(home, &[])?;
-                    backtest::explain_flow(read(log)?, &key, &setting, flow)?
-                }
-                _ => explain_request(home, &args)?,
-            };
-            ui.result(&explanation, || told(&explanation))
-        }
+        PolicyCommand::Explain(args) => match (&args.flow, &args.log) {
+            (Some(flow), Some(log)) => {
+                let key = log_key(home, args.key.clone())?;
+                let setting = setting(home, &[])?;
+                let explanation = backtest::explain_flow(read(log)?, &key, &setting, flow)?;
+                ui.result(&explanation, || told(&explanation))
+            }
+            _ => {
+                let explanation = explain_request(home, &args)?;
+                let foreseen = Foreseen {
+                    explanation: &explanation,
+                    unknown: UNKNOWN_HERE,
+                };
+                ui.result(&foreseen, || {
+                    format!("{}\n\nNot known here: {UNKNOWN_HERE}", told(&explanation))
+                })
+            }
+        },
         PolicyCommand::Backtest {
             new,
             log,
@@ -50,6 +58,18 @@ pub(crate) fn run(home: &Path, command: PolicyCommand, ui: Ui) -> Result<(), Fai
             schema_text().to_owned()
         }),
     }
+}
+
+/// What only the broker knows of a request that is made up at a party.
+const UNKNOWN_HERE: &str = "standing, certifications and region as the broker's officers assessed them, how much of the \
+     caps is used, the owner's own caps, and rules of the broker's own. It may deny what passes here.";
+
+/// An explanation by a party, and what it cannot take into account.
+#[derive(Serialize)]
+struct Foreseen<'a> {
+    #[serde(flatten)]
+    explanation: &'a Explanation,
+    unknown: &'static str,
 }
 
 impl From<BacktestError> for Failure {
