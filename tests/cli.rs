@@ -270,7 +270,7 @@ fn doctor_finds_the_usual_first_mistakes() {
         &world,
         "bank",
         7,
-        "dataset customers",
+        &name,
         "failed",
         "add `housing = \"COLUMN\"` under [dataset.tags]",
     );

@@ -9,9 +9,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 
-use crate::agreements::{self, AgreementInfo, Status};
+use crate::agreements::{self, AgreementInfo, Status, Unfit};
 use crate::clock::Clock;
-use crate::data::{Dataset, DatasetFile, Mapping};
+use crate::data::{DATASETS, Dataset, DatasetFile, Mapping};
 use crate::error::Error;
 use crate::flow::is_passing;
 use crate::home::Home;
@@ -21,7 +21,6 @@ use crate::partners::{self, Confirmation};
 use crate::transport::{Broker, call};
 use crate::{audit, error, recipient, taxonomies};
 
-const DATASETS: &str = "datasets.toml";
 const DATASETS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const DAY_SECONDS: i64 = 86_400;
 /// A certificate that ends sooner is worth a warning.
@@ -348,17 +347,22 @@ fn datasets(home: &Home, all: &[AgreementInfo]) -> Vec<Check> {
         )?)
     }) {
         Ok(file) => file,
-        Err(error) => {
-            return vec![Check::failed(
-                "datasets",
-                format!("`{}`: {error}", path.display()),
-                "correct that line",
-            )];
-        }
+        Err(error) => return vec![Check::failed("datasets", error.to_string(), "correct it")],
     };
     let mut checks: Vec<_> = file.datasets().iter().map(dataset).collect();
-    checks.extend(owned.iter().filter_map(|info| unmapped(&file, info)));
+    match agreements::unfit(home) {
+        Ok(all) => checks.extend(all.iter().map(unfit)),
+        Err(error) => checks.push(Check::error("agreements", &error)),
+    }
     checks
+}
+
+/// What an agreement promises and the datasets do not hold.
+fn unfit(unfit: &Unfit) -> Check {
+    let name = format!("agreement {} version {}", unfit.id, unfit.version);
+    let text = unfit.why.to_string();
+    let (detail, advice) = text.rsplit_once(": ").unwrap_or((&text, ""));
+    Check::failed(name, detail, advice)
 }
 
 /// Opens the source and looks for the columns.
@@ -390,31 +394,6 @@ fn dataset(dataset: &Dataset) -> Check {
             format!("`{}` opens and has the columns", dataset.source()),
         ),
     }
-}
-
-/// What an agreement promises and `datasets.toml` does not hold.
-fn unmapped(file: &DatasetFile, info: &AgreementInfo) -> Option<Check> {
-    let name = format!("dataset {}", info.dataset);
-    let Some(dataset) = file.dataset(info.dataset.as_str()) else {
-        let detail = format!(
-            "agreement `{}` gives it, and datasets.toml does not have it",
-            info.id
-        );
-        return Some(Check::failed(name, detail, "add it to datasets.toml"));
-    };
-    let tag = info
-        .tags
-        .iter()
-        .find(|tag| !dataset.tags().contains_key(tag.as_str()))?;
-    let detail = format!(
-        "agreement `{}` gives tag `{tag}`, and no column is mapped to it",
-        info.id
-    );
-    Some(Check::failed(
-        name,
-        detail,
-        format!("add `{tag} = \"COLUMN\"` under [dataset.tags]"),
-    ))
 }
 
 async fn remote(home: &Home) -> Vec<Check> {

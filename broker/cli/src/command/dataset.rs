@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use counterfoil_party::agreements;
 use counterfoil_party::data::{
-    ConsentReport, DatasetFile, DatasetReport, TagReport, check_dataset,
+    ConsentReport, DATASETS, DatasetFile, DatasetReport, TagReport, check_dataset,
 };
 use counterfoil_party::error::Error;
 use counterfoil_party::taxonomies;
@@ -24,7 +24,7 @@ pub(crate) fn run(home: &Path, command: DatasetCommand, ui: Ui) -> Result<(), Fa
         agreement,
     } = command;
     let library = taxonomies::library(home)?;
-    let path = home.join("datasets.toml");
+    let path = home.join(DATASETS);
     let file = DatasetFile::read(&path, &library).map_err(Error::from)?;
     let forms = match agreement {
         Some(agreement) => {

@@ -137,6 +137,10 @@ async fn list(path: &Path, ui: Ui) -> Result<(), Failure> {
 /// One line for what a person wants to know; the rest is for `--json`.
 fn describe(event: &ServeEvent) -> Option<String> {
     match event {
+        ServeEvent::Unfit { agreement, why } => Some(match agreement {
+            Some(id) => format!("flows under `{id}` will be declined: {why}"),
+            None => format!("no flow can be served: {why}"),
+        }),
         ServeEvent::Connected { address } => {
             Some(format!("listening for flows at the broker {address}"))
         }

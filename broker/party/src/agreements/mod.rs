@@ -26,14 +26,14 @@ use crate::partners;
 use crate::taxonomies;
 use crate::transport::{Broker, call};
 
+mod fit;
 mod info;
 mod record;
-mod taxonomy;
 mod wire;
 
+pub use fit::{Unfit, check_taxonomy, unfit};
 pub use info::{AgreementInfo, Listing, Signed, Skipped, Status};
 use record::Record;
-pub use taxonomy::check_taxonomy;
 
 /// What a linter says of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -60,15 +60,26 @@ const DEFAULT_TAXONOMY: (&str, u32) = ("cn-finance", 1);
 /// Most bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 
+/// The file of a home that lists its datasets.
+pub const DATASETS: &str = "datasets.toml";
+
 /// What is wrong with a file of datasets, and on which line.
 #[derive(Debug, thiserror::Error)]
-#[error("line {line}: {fault}")]
+#[error("{}{fault}", place(.file.as_deref(), *.line))]
 pub struct DatasetError {
+    /// The file; `None` for a text that is in none.
+    pub file: Option<Box<Path>>,
     /// The line, from 1; 0 where the file itself could not be read.
     pub line: usize,
     /// What is wrong there.
     #[source]
     pub fault: DatasetFault,
+}
+
+fn place(file: Option<&Path>, line: usize) -> String {
+    let file = file.map(|file| format!("`{}`: ", file.display()));
+    let line = (line > 0).then(|| format!("line {line}: "));
+    file.into_iter().chain(line).collect()
 }
 
 /// What can be wrong with a dataset.
@@ -200,13 +211,20 @@ impl DatasetFile {
     /// Reads and checks a file; relative paths in it start at its folder.
     ///
     /// # Errors
-    /// [`DatasetError`], with the line.
+    /// [`DatasetError`], with file and line.
     pub fn read(path: &Path, library: &Library) -> Result<Self, DatasetError> {
-        let text = fs::read_to_string(path).map_err(|error| DatasetError {
-            line: 0,
-            fault: error.into(),
+        let in_file = |error: DatasetError| DatasetError {
+            file: Some(path.into()),
+            ..error
+        };
+        let text = fs::read_to_string(path).map_err(|error| {
+            in_file(DatasetError {
+                file: None,
+                line: 0,
+                fault: error.into(),
+            })
         })?;
-        let mut file = Self::parse(&text, library)?;
+        let mut file = Self::parse(&text, library).map_err(in_file)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for dataset in &mut file.datasets {
             dataset.source = dataset.source.clone().relative_to(folder);
@@ -224,6 +242,7 @@ impl DatasetFile {
     pub fn parse(text: &str, library: &Library) -> Result<Self, DatasetError> {
         let lines = LineIndex(text);
         let raw: RawFile = toml::from_str(text).map_err(|error| DatasetError {
+            file: None,
             line: error.span().map_or(1, |span| lines.at(&span)),
             // Only the message: the whole error quotes the line, which may hold a password.
             fault: DatasetFault::Syntax(redact(error.message())),
@@ -591,6 +610,7 @@ impl LineIndex<'_> {
         fault: impl Into<DatasetFault>,
     ) -> DatasetError {
         DatasetError {
+            file: None,
             line: self.at(&place.span()),
             fault: fault.into(),
         }

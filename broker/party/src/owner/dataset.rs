@@ -17,15 +17,12 @@ use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
 
 use crate::data::{
-    Asked, Dataset, DatasetFile, Mapping, Payloads, Proof, Proofs, ReadReport, Row, Source,
-    SourceError, Tally, UnmappedCells, Verdict, Wanted, read_identifiers,
+    Asked, DATASETS, Dataset, DatasetFile, Mapping, Payloads, Proof, Proofs, ReadReport, Row,
+    Source, SourceError, Tally, UnmappedCells, Verdict, Wanted, read_identifiers,
 };
 use crate::error::{Denial, Error, Result};
 use crate::flow::identifier_rule;
 use crate::taxonomies;
-
-/// Name of the owner's configuration, within the home.
-pub(super) const CONFIG: &str = "datasets.toml";
 
 /// Bytes of a value's number in its dictionary.
 const CODE_BYTES: usize = 4;
@@ -76,7 +73,7 @@ pub(super) fn plan(
     asked: Option<Asked>,
 ) -> std::result::Result<Plan, Unfit> {
     let library = taxonomies::library(home)?;
-    let file = DatasetFile::read(&home.join(CONFIG), &library)
+    let file = DatasetFile::read(&home.join(DATASETS), &library)
         .map_err(|error| Unfit::Own(error.into()))?;
     let name = agreement.dataset().as_str();
     let dataset = file.dataset(name).ok_or_else(|| {

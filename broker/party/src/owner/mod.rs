@@ -53,6 +53,13 @@ impl Default for ServeOptions {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ServeEvent {
+    /// Flows under this agreement will be declined as the datasets are.
+    Unfit {
+        /// The agreement's id; `None` if no flow at all can be served.
+        agreement: Option<String>,
+        /// What is missing or differs, where, and what to do.
+        why: String,
+    },
     /// Listening at the broker.
     Connected {
         /// `host:port`.

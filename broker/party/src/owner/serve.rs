@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 
+use crate::agreements;
 use crate::error::{Error, Result};
 use crate::flow::shard::Shard;
 use crate::flow::{Backoff, is_passing};
@@ -49,6 +50,7 @@ pub async fn serve(
 ) -> Result<()> {
     let _lock = lock_shard(&home, options.shard)?;
     attempts::forget_old(&home)?;
+    tell_unfit(&home, &events);
     let mut service = Service {
         places: Arc::new(Semaphore::new(options.flows_max.max(1))),
         flows: JoinSet::new(),
@@ -61,6 +63,25 @@ pub async fn serve(
     let served = service.listen_for_ever(shutdown.as_mut()).await;
     service.stop(options.grace).await;
     served
+}
+
+/// What would be found out by the first flow, told before. A flow reads the datasets anew, so they can be corrected while
+/// this runs.
+fn tell_unfit(home: &Home, events: &OnEvent) {
+    match agreements::unfit(home) {
+        Ok(all) => {
+            for unfit in all {
+                events(ServeEvent::Unfit {
+                    agreement: Some(unfit.id.to_string()),
+                    why: unfit.why.to_string(),
+                });
+            }
+        }
+        Err(error) => events(ServeEvent::Unfit {
+            agreement: None,
+            why: error.to_string(),
+        }),
+    }
 }
 
 /// One process serves each shard of a home.

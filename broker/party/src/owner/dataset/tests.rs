@@ -38,7 +38,7 @@ struct World {
 impl World {
     fn new(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(CONFIG), config).unwrap();
+        fs::write(dir.path().join(DATASETS), config).unwrap();
         fs::write(dir.path().join("customers.csv"), ROWS).unwrap();
         Self { dir }
     }
