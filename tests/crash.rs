@@ -54,8 +54,13 @@ struct Trial {
 
 impl Trial {
     fn new() -> Self {
+        Self::matched_with("dh")
+    }
+
+    fn matched_with(protocol: &str) -> Self {
         let mut world = World::agreed_with(|text| {
-            text.replacen("[retention]", "bucket_rows = 1024\n\n[retention]", 1)
+            text.replace("protocol = \"dh\"", &format!("protocol = \"{protocol}\""))
+                .replacen("[retention]", "bucket_rows = 1024\n\n[retention]", 1)
         });
         let all = phones(11, ROWS + ROWS / 2);
         write_customers(&world.path("customers.csv"), &all[..ROWS]);
@@ -298,8 +303,12 @@ fn an_owner_that_is_killed_with_an_offer_in_its_hands_is_offered_the_flow_again(
 
 #[test]
 fn whoever_is_killed_between_two_buckets_the_flow_goes_on_and_releases_all() {
-    for victim in [Victim::Broker, Victim::Owner, Victim::Recipient] {
-        let mut trial = Trial::new();
+    let victims = [Victim::Broker, Victim::Owner, Victim::Recipient];
+    for (protocol, victim) in victims
+        .into_iter()
+        .flat_map(|victim| [("dh", victim), ("vole", victim)])
+    {
+        let mut trial = Trial::matched_with(protocol);
         let exchange = trial.start_exchange();
         let flows = trial.world.home("broker").join("flows");
         let rows = |flow: &Path| {
@@ -334,7 +343,7 @@ fn whoever_is_killed_between_two_buckets_the_flow_goes_on_and_releases_all() {
             let done = trial.world.resume(&left[0]);
             assert_eq!(done.exit, 0, "{done:#?}");
         } else {
-            assert_eq!(done.exit, 0, "{victim:?}: {done:#?}");
+            assert_eq!(done.exit, 0, "{protocol}, {victim:?}: {done:#?}");
         }
         assert_eq!(trial.check_deliveries(), 1);
         trial.check();

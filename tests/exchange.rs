@@ -50,15 +50,32 @@ fn common_customers_and_no_others_are_delivered() {
 
 #[test]
 fn sets_that_are_split_into_buckets_give_the_same_table_in_the_order_of_the_file() {
+    deliver_in_buckets("dh", 6_000, "dh");
+    deliver_in_buckets("vole", 6_000, "vole");
+}
+
+#[test]
+fn auto_matches_with_vole_from_the_class_of_4096_on() {
+    // One identifier more is the next class.
+    deliver_in_buckets("auto", 3_000 + 3_584, "dh");
+    deliver_in_buckets("auto", 3_000 + 3_585, "vole");
+}
+
+/// An owner with the first 4,500 of so many people, a recipient with all but the first 3,000.
+fn deliver_in_buckets(agreed: &str, people: usize, ran: &str) {
     let mut world = World::agreed_with(|text| {
-        text.replacen("[retention]", "bucket_rows = 1024\n\n[retention]", 1)
+        text.replace("protocol = \"dh\"", &format!("protocol = \"{agreed}\""))
+            .replacen("[retention]", "bucket_rows = 1024\n\n[retention]", 1)
     });
-    let all = phones(1, 6_000);
+    let all = phones(1, people);
     write_customers(&world.path("customers.csv"), &all[..4_500]);
     write_policies(&world.path("policies.csv"), &all[3_000..]);
     world.start_owner();
     let done = world.exchange(&["--json"]).json();
-    assert_eq!(done["delivered"], 1_500);
+    assert_eq!(
+        (&done["delivered"], &done["protocol"]),
+        (&1_500.into(), &ran.into())
+    );
     let owner = world.owner.as_mut().unwrap();
     // A class of 5,120 for the owner's 4,500 rows.
     owner.wait_for("the sets are matched in 5 buckets");
