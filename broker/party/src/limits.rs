@@ -178,9 +178,9 @@ pub enum Asking {
 
 /// Decides on a flow with this owner's own counters and caps, and counts it if it is granted.
 ///
-/// `decide` gets what was used, the caps, and the time to decide by: that of the first decision where a flow goes on. When this returns [`Decision::Granted`] the attempt is durable: a crash
-/// at any later moment leaves it counted, and the same flow id is never granted again. Two processes of one home
-/// decide one after the other.
+/// `decide` gets what was used, the caps, and the time to decide by: that of the first decision where a flow goes on.
+/// When this returns [`Decision::Granted`] the attempt is durable: a crash at any later moment leaves it counted, and the
+/// same flow id is never granted again. Two processes of one home decide one after the other.
 ///
 /// # Errors
 /// Counters or caps cannot be read or written; then nothing was granted.

@@ -301,7 +301,8 @@ fn judge_under(
     };
     let mut begun = Ok(());
     let decision = limits::authorise(home, &agreement, asked, |usage, owner_limits, now| {
-        let facts = Facts {
+        let rules = policy::Rules::built_in();
+        let mut facts = Facts {
             status,
             agreement: &agreement,
             // Only the recipient's own key makes a request of this agreement.
@@ -312,12 +313,21 @@ fn judge_under(
             assessments: policy::Assessments::default(),
             now,
         };
-        let decision = policy::decide(policy::Rules::built_in(), &facts, &request);
-        if asked == Asking::Anew(claimed.flow) && matches!(decision, Decision::Granted(_)) {
+        let decision = policy::decide(rules, &facts, &request);
+        if matches!(decision, Decision::Denied(_)) {
+            return decision;
+        }
+        if asked == Asking::Anew(claimed.flow) {
             // Before the count: a crash between the two leaves a flow that goes on and is counted then.
             begun = Attempts::begin(home, &request);
+            return decision;
         }
-        decision
+        // Asked in time by the clock of then; but the agreement may have ended since.
+        facts.now = home.clock().now();
+        match policy::may_continue(rules, &facts, &request) {
+            Ok(()) => decision,
+            Err(denial) => Decision::Denied(denial),
+        }
     })?;
     begun?;
     Ok(match decision {

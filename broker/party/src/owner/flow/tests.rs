@@ -41,6 +41,21 @@ fn a_flow_is_granted_once_and_its_attempt_survives_a_restart() {
 }
 
 #[test]
+fn a_flow_that_goes_on_needs_no_young_request_but_an_agreement_that_lasts() {
+    let (dir, home) = owner_home(OWNER);
+    let signed = request(&home, |_| ());
+    assert_eq!(code(&home, AgreementStatus::Active, &signed), "granted");
+    let shift = home.clock().now().unix_seconds() - Clock::system().now().unix_seconds();
+    let later = |days: i64| {
+        let clock = Clock::shifted(shift + days * 86_400);
+        let home = Home::open(&dir.path().join("home"), clock).unwrap();
+        code(&home, AgreementStatus::Active, &signed)
+    };
+    assert_eq!(later(1), "granted");
+    assert_eq!(later(10_000), "expired");
+}
+
+#[test]
 fn the_own_copy_of_the_agreement_decides() {
     let (_dir, home) = owner_home(OWNER);
     let active = AgreementStatus::Active;
