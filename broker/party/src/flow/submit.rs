@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::transport::Broker;
 
 /// What a submission is for.
@@ -150,11 +150,19 @@ fn make_pieces(
 /// A failure of our own explains one of the connection, which only broke off with it.
 async fn settle<T>(maker: Maker, sent: std::result::Result<T, tonic::Status>) -> Result<T> {
     match maker.await {
-        Ok(Ok(())) => Ok(sent?),
+        Ok(Ok(())) => sent.map_err(refused),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(Error::Unexpected(
             "a thread that makes submissions failed".to_owned(),
         )),
+    }
+}
+
+/// That the bucket is joined already, or another attempt at it is under way, is no fault: the next step is asked of the broker.
+fn refused(status: tonic::Status) -> Error {
+    match status.code() {
+        tonic::Code::AlreadyExists => Error::Aborted(error::shown(status.message())),
+        _ => status.into(),
     }
 }
 
@@ -220,6 +228,18 @@ mod tests {
         );
         drop(pieces);
         maker.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_is_joined_already_is_asked_about_and_ends_no_flow() {
+        let settled = async |status| {
+            let maker = tokio::spawn(async { Ok(()) });
+            settle::<()>(maker, Err(status)).await.unwrap_err()
+        };
+        let joined = settled(tonic::Status::already_exists("the bucket is joined")).await;
+        assert!(crate::flow::may_be_repeated(&joined), "{joined}");
+        let wrong = settled(tonic::Status::invalid_argument("no such bucket")).await;
+        assert!(!crate::flow::may_be_repeated(&wrong), "{wrong}");
     }
 
     #[tokio::test]

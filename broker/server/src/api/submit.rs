@@ -217,8 +217,9 @@ async fn receive(
     let share = budget
         .take(&partner.org, submission.bytes_expected())
         .ok_or_else(|| {
-            Broken::Flow(Status::resource_exhausted(
-                "the broker holds as many rows in memory as it may: ask again when other flows have ended",
+            // The largest submission fits once the others are joined.
+            Broken::Call(Status::unavailable(
+                "the broker holds as many rows in memory as it may: submit again when others are joined",
             ))
         })?;
     submission.keep(share);
@@ -260,9 +261,9 @@ async fn misdeclared(broker: &Broker, running: &Running, role: Role, error: Misd
 
 /// A submission that did not arrive. Told apart by who found fault, not by the code: a transport that breaks may call itself anything.
 enum Broken {
-    /// This call is over, and its agent comes again: its connection broke, or somebody else was first.
+    /// This call is over, and its agent comes again: its connection broke, somebody else was first, or there is no room for it now.
     Call(Status),
-    /// No honest agent makes it, or there is no room for it: the flow ends.
+    /// No honest agent makes it: the flow ends.
     Flow(Status),
 }
 

@@ -3,6 +3,7 @@
 use counterfoil_audit::entry::Event;
 use counterfoil_policy::request::SignedRequest;
 use counterfoil_proto::delivery::{Delivery, DeliveryContext};
+use counterfoil_proto::limits::SUBMISSION_BYTES_MAX;
 use counterfoil_proto::v1::flow_reply::Result as Answer;
 use counterfoil_proto::v1::flow_status::Stage as WireStage;
 use counterfoil_proto::v1::relay_frame::Frame;
@@ -243,6 +244,23 @@ async fn an_agent_that_leaves_while_it_submits_may_come_back() {
     let submitting = tokio::spawn(async move { flows.submit_rows(stalled).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     submitting.abort();
+    scene.submit(20).await;
+    assert_eq!(last(watch).await.stage(), WireStage::Released);
+}
+
+#[tokio::test]
+async fn a_broker_without_room_for_rows_lets_the_agent_come_again() {
+    let mut scene = Scene::set().await;
+    scene.granted().await;
+    let watch = watching(&scene.recipient).await;
+    let budget = &scene.serving.broker.flows.budget;
+    let others = budget.take(&scene.owner.house.org(), SUBMISSION_BYTES_MAX);
+    let all: Vec<_> = (0..20).map(|c| (c, ["low", "own"])).collect();
+    let (rows, _) = submissions(&scene.agreement, &all, &[1]);
+    let sent = tokio_stream::iter(rows_of(&rows, &TAGS));
+    let refused = scene.owner.flows().submit_rows(sent).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+    drop(others.unwrap());
     scene.submit(20).await;
     assert_eq!(last(watch).await.stage(), WireStage::Released);
 }
