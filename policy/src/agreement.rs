@@ -13,6 +13,7 @@ mod canonical;
 mod compliance;
 mod consent;
 mod lint;
+mod marks;
 mod read;
 mod tags;
 mod template;
@@ -36,6 +37,7 @@ pub use compliance::{
 };
 pub use consent::ConsentTerms;
 pub use lint::{Advice, Fit, Minimisation, lint, minimisation};
+pub use marks::{MarkReach, MarkTerms};
 pub use template::{fill, template};
 pub use terms::{
     Caps, FlowKind, IdentifierRule, IdentifierType, LegalBasis, Protocol, Region, Retention,
@@ -87,6 +89,7 @@ struct Terms {
     retention: Retention,
     compliance: Compliance,
     consent: Option<ConsentTerms>,
+    marks: Option<MarkTerms>,
 }
 
 /// Which side of an agreement a party is on.
@@ -406,6 +409,19 @@ impl Agreement {
     #[must_use]
     pub fn consent(&self) -> Option<&ConsentTerms> {
         self.terms.consent.as_ref()
+    }
+
+    /// Which tags carry marks; `None` if deliveries are not marked.
+    #[must_use]
+    pub fn marks(&self) -> Option<&MarkTerms> {
+        self.terms.marks.as_ref()
+    }
+
+    /// What the marks can do at all; `None` if deliveries are not marked.
+    #[must_use]
+    pub fn mark_reach(&self) -> Option<MarkReach> {
+        let marks = self.marks()?;
+        Some(MarkReach::of(marks, self.caps().rows_per_flow))
     }
 }
 

@@ -39,6 +39,17 @@ impl From<i64> for Decimal {
     }
 }
 
+impl Decimal {
+    /// The number in millionths, if it is a whole number of them and fits.
+    pub(crate) fn parts_per_million(self) -> Option<u32> {
+        const MILLIONTH: i128 = UNITS_PER_ONE / 1_000_000;
+        let whole = self.units % MILLIONTH == 0;
+        whole
+            .then(|| u32::try_from(self.units / MILLIONTH).ok())
+            .flatten()
+    }
+}
+
 impl FromStr for Decimal {
     type Err = NotADecimal;
 

@@ -270,6 +270,19 @@ impl Tag {
         }
     }
 
+    /// Whether exact numbers or dates are delivered: points, not labels.
+    pub(crate) fn is_exact_point(&self) -> bool {
+        !self.kind.is_closed() && self.level == 0
+    }
+
+    /// All values that are delivered where nothing is made coarser, in their order; `None` if they are unbounded.
+    pub(crate) fn delivered_labels(&self) -> Option<Vec<String>> {
+        match &self.hierarchy {
+            Hierarchy::Closed(closed) => Some(closed.labels_in_order(self.level)),
+            Hierarchy::Banded(bands) => bands.labels_in_order(self.level),
+        }
+    }
+
     /// The owner's cell in the agreed form. Blanks around the cell are ignored.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ pub use leak::{ASSIGNMENTS_MAX, Assignment, Leak, Match, assignments};
 pub use likelihood::{Counts, THETAS};
 pub use lineage::{Budget, Column, Lineage};
 pub use position::BIASES;
-pub use reach::{Attack, COLLUDERS_MAX, Reach};
+pub use reach::{Attack, CANDIDATES_STATED, COLLUDERS_MAX, Reach, Traceability};
 pub use tag::{MarkTag, TagBits};
 pub use trace::{
     Accused, Evidence, Histogram, Level, Shortfall, Standard, Suspect, Trace, Verdict,

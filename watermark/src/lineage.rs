@@ -181,6 +181,16 @@ impl Lineage {
         })
     }
 
+    /// With those of its columns that `keep` keeps. Positions do not depend on which other columns there are.
+    #[must_use]
+    pub fn restricted(&self, keep: impl Fn(&Column) -> bool) -> Self {
+        let columns = self.columns.iter().filter(|column| keep(column));
+        Self {
+            columns: columns.cloned().collect(),
+            ..*self
+        }
+    }
+
     /// Its columns.
     #[must_use]
     pub fn columns(&self) -> &[Column] {

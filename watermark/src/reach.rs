@@ -6,12 +6,14 @@
 use crate::likelihood::{THETAS, chances};
 use crate::lineage::Lineage;
 use crate::position::BIASES;
-use crate::trace::Level;
+use crate::trace::{Level, Standard};
 
 /// Most recipients together that are considered.
 pub const COLLUDERS_MAX: u32 = 20;
 /// Standard deviations that ln E may fall short of its mean: named 19 times in 20.
 const MARGIN: f64 = 1.645;
+/// Candidates for which reach is stated beforehand: how many there are at a time is nobody's business.
+pub const CANDIDATES_STATED: u64 = 1_000_000;
 /// Weights of the three biases, in 2^-16.
 const WEIGHTS: [u32; 3] = [21758, 22020, 21758];
 
@@ -73,6 +75,28 @@ struct Channel {
     miss: f64,
 }
 
+/// What is promised of a delivery: a prediction (MARKS.md section 6), no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Traceability {
+    /// Rows of it that have to leak, unaltered, for its recipient to be named 19 times in 20. `None`: it has not so many.
+    pub rows_needed: Option<u64>,
+    /// Recipients together, each with such a delivery, of whom one is still named. 0: not even one alone.
+    pub colluders_max: u32,
+}
+
+impl std::fmt::Display for Traceability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.rows_needed {
+            Some(rows) => write!(
+                f,
+                "traceable if >= {rows} rows leak; collusion up to {}",
+                self.colluders_max
+            ),
+            None => f.write_str("marked, and not traceable: too few rows for these columns"),
+        }
+    }
+}
+
 /// What a lineage's columns carry.
 #[derive(Clone, Debug)]
 pub struct Reach {
@@ -129,6 +153,33 @@ impl Reach {
             needed.is_some_and(|needed| needed <= rows)
         };
         (1..=COLLUDERS_MAX).take_while(enough).last().unwrap_or(0)
+    }
+
+    /// What can be said of a delivery of so many rows, at one false naming in a billion over [`CANDIDATES_STATED`].
+    #[must_use]
+    pub fn traceability(&self, rows: u64) -> Traceability {
+        let ln_threshold = Standard::BILLION.ln_threshold(CANDIDATES_STATED);
+        Traceability {
+            rows_needed: (self.rows_needed(Level::Recipient, 1, ln_threshold))
+                .filter(|needed| *needed <= rows),
+            colluders_max: self.colluders_max(Level::Recipient, rows, ln_threshold),
+        }
+    }
+
+    /// Rows needed for one leaker, for two together and so on, as far as any number of rows suffices; standard as in
+    /// [`traceability`](Self::traceability).
+    #[must_use]
+    pub fn rows_by_colluders(&self) -> Vec<u64> {
+        let ln_threshold = Standard::BILLION.ln_threshold(CANDIDATES_STATED);
+        let needed = |colluders| self.rows_needed(Level::Recipient, colluders, ln_threshold);
+        (1..=COLLUDERS_MAX).map_while(needed).collect()
+    }
+
+    /// Rows by which the flow of a single leaker is told, not only the recipient.
+    #[must_use]
+    pub fn rows_for_flow(&self) -> Option<u64> {
+        let ln_threshold = Standard::BILLION.ln_threshold(CANDIDATES_STATED);
+        self.rows_needed(Level::Flow, 1, ln_threshold)
     }
 
     /// Different tags needed, under whichever half of E gets there first.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::terms::{Caps, IdentifierRule, Segment, SegmentTag};
-use super::{BUCKET_ROWS_DEFAULT, CANONICAL_BYTES_MAX, Terms};
+use super::{BUCKET_ROWS_DEFAULT, CANONICAL_BYTES_MAX, Terms, marks};
 use crate::finding::Findings;
 use crate::moment::date_text;
 use crate::tag::Tag;
@@ -65,6 +65,9 @@ fn document(terms: &Terms) -> Value {
     });
     if let (Some(consent), Some(fields)) = (&terms.consent, document.as_object_mut()) {
         fields.insert("consent".into(), json!(consent));
+    }
+    if let (Some(marks), Some(fields)) = (marks::canonical(terms), document.as_object_mut()) {
+        fields.insert("marks".into(), marks);
     }
     document
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::compliance::{self, Compliance};
 use super::consent;
+use super::marks::{self, Marked};
 use super::terms::{Caps, FlowKind, IdentifierRule, IdentifierType, Retention};
 use super::{BUCKET_ROWS_DEFAULT, ROWS_PER_FLOW_MAX, Terms, tags};
 use crate::document::node::Node;
@@ -65,6 +66,19 @@ fn document(mut table: Table<'_>, library: Option<&Library>) -> Option<Terms> {
         Some(field) => consent::read(&field, tagged.as_ref()).map(Some),
         None => Some(None),
     };
+    let marks = match table.optional("marks") {
+        Some(field) => {
+            let marked = || {
+                Some(Marked {
+                    owner: &owner.as_ref()?.name,
+                    dataset: dataset.as_ref()?,
+                    tagged: tagged.as_ref()?,
+                })
+            };
+            marks::read(&field, marked().as_ref()).map(Some)
+        }
+        None => Some(None),
+    };
     table.finish();
     format?;
     let tagged = tagged?;
@@ -91,6 +105,7 @@ fn document(mut table: Table<'_>, library: Option<&Library>) -> Option<Terms> {
         retention: retention?,
         compliance: compliance?,
         consent: consent?,
+        marks: marks?,
     })
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use time::macros::date;
 
 mod faults;
+mod marks;
 
 pub(crate) fn party(name: &str, seed: u8) -> PartyKeys {
     PartyKeys {

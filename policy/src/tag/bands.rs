@@ -83,6 +83,18 @@ impl Bands {
         self.edges(level).map(|edges| edges.len() + 1)
     }
 
+    /// The bands of a level from the lowest; `None` at level 0, where every point is its own.
+    pub(super) fn labels_in_order(&self, level: usize) -> Option<Vec<String>> {
+        let edges = self.edges(level)?;
+        let lowest = std::iter::once(None);
+        let points = lowest.chain(edges.iter().copied().map(Some));
+        Some(
+            points
+                .map(|point| Band::holding(edges, point).to_string())
+                .collect(),
+        )
+    }
+
     pub(super) fn generalise(&self, cell: &str, level: usize) -> Result<Value, Unmapped> {
         let point = self.bounds.hold(self.kind.read(cell)?)?;
         Ok(match self.edges(level) {

@@ -65,6 +65,19 @@ impl Closed {
             .len()
     }
 
+    /// The labels of a level, each where the first of its values stands.
+    pub(super) fn labels_in_order(&self, level: usize) -> Vec<String> {
+        let mut labels: Vec<String> = Vec::new();
+        for value in &self.values {
+            if let Ok(label) = self.generalise(value, level)
+                && !labels.iter().any(|known| *known == label.as_str())
+            {
+                labels.push(label.as_str().to_owned());
+            }
+        }
+        labels
+    }
+
     pub(super) fn generalise(&self, cell: &str, level: usize) -> Result<Value, Unmapped> {
         // A label of a higher level is no value: the owner's cells hold values only.
         if !self.labels.get(cell).is_some_and(|label| label.is_value) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use counterfoil_party::agreements::{self, AgreementInfo, Skipped, Take};
 use counterfoil_party::taxonomies;
 use counterfoil_party::transport::Broker;
-use counterfoil_policy::agreement::{Fit, Minimisation, Purpose};
+use counterfoil_policy::agreement::{Fit, MarkReach, Minimisation, Purpose};
 use counterfoil_policy::text::{AgreementId, UserId};
 use serde_json::json;
 
@@ -106,6 +106,39 @@ fn describe_minimisation(file: &Path, told: &Minimisation) -> String {
     )
 }
 
+/// What the marks can do, at one false naming in a billion over a million candidates.
+fn describe_marks(reach: &MarkReach) -> String {
+    let together = |(more, rows): (usize, &u64)| match more {
+        0 => format!("{rows} rows name a recipient that leaks alone"),
+        _ => format!("{rows} rows one of {} together", more + 1),
+    };
+    let rows: Vec<String> = reach
+        .rows_by_colluders
+        .iter()
+        .enumerate()
+        .map(together)
+        .collect();
+    let rows = if rows.is_empty() {
+        "they can name nobody, however many rows leak: mark more tags, or give a larger budget or tag_bits".to_owned()
+    } else {
+        format!(
+            "{}; more together than {} are out of reach",
+            rows.join(", "),
+            rows.len()
+        )
+    };
+    let flow = reach.rows_for_flow.map_or_else(
+        || "which flow it was cannot be told".to_owned(),
+        |rows| format!("{rows} rows tell which flow of one recipient it was"),
+    );
+    format!(
+        "marks of lineage `{}` in {}: {rows}; {flow}\n  the largest flow: {}\n",
+        reach.lineage,
+        reach.tags.join(", "),
+        reach.largest_flow
+    )
+}
+
 fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
     let report = agreements::lint(&read(file)?, &taxonomies::library(home)?);
     let place = |line: Option<u32>| line.map_or_else(String::new, |line| format!(":{line}"));
@@ -132,6 +165,9 @@ fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
         }
         for told in &report.minimisation {
             text += &describe_minimisation(file, told);
+        }
+        if let Some(marks) = &report.marks {
+            text += &describe_marks(marks);
         }
         if report.valid {
             text += "the agreement is valid\n";

@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use counterfoil_policy::agreement::{Advice, Agreement, Minimisation};
+use counterfoil_policy::agreement::{Advice, Agreement, MarkReach, Minimisation};
 use counterfoil_policy::approval::{
     Approval, ApprovalError, InstitutionSignature, Revocation, Role, TwoPersonApproval,
 };
@@ -46,6 +46,8 @@ pub struct LintReport {
     pub advice: Vec<Advice>,
     /// For each tag the coarsest form that the taxonomy holds for adequate to the purpose.
     pub minimisation: Vec<Minimisation>,
+    /// What the marks can do at all; none if deliveries are not marked.
+    pub marks: Option<MarkReach>,
 }
 
 /// Which side this institution takes in a new agreement.
@@ -69,12 +71,14 @@ pub fn lint(text: &str, library: &Library) -> LintReport {
                 .find(&agreement.taxonomy().name, agreement.taxonomy().version)
                 .map(|taxonomy| counterfoil_policy::agreement::minimisation(&agreement, taxonomy))
                 .unwrap_or_default(),
+            marks: agreement.mark_reach(),
         },
         Err(findings) => LintReport {
             valid: false,
             findings: findings.iter().cloned().collect(),
             advice: Vec::new(),
             minimisation: Vec::new(),
+            marks: None,
         },
     }
 }

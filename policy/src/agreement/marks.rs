@@ -1,0 +1,437 @@
+//! The section `[marks]`: which tags carry marks, so that a leaked file can be traced to its recipient.
+//!
+//! What the marks may do is agreed here and nowhere else; the watermark crate defines how. An agreement that could not
+//! be marked as it says is refused when it is read, so every [`MarkTerms`] has a lineage.
+
+use counterfoil_watermark::{
+    Budget, Column, Form as MarkForm, Lineage, MarkError, Number, Reach, TagBits, Traceability,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use time::Date;
+
+use super::tags::Tagged;
+use super::{ROWS_PER_FLOW_MAX, Terms};
+use crate::decimal::Decimal;
+use crate::document::reader::{Field, each};
+use crate::moment::parse_date;
+use crate::tag::{Tag, TagKind};
+use crate::text::{DatasetName, OrgName, TagName};
+
+/// Bits of a mark tag where an agreement does not say.
+const TAG_BITS_DEFAULT: u8 = 16;
+const EPOCH_DEFAULT: u64 = 1;
+const SHARES: &str = "a share from 0.000001 to 0.5 with at most six places, such as 0.02";
+
+/// What an agreement says of marks.
+#[derive(Clone, Debug)]
+pub struct MarkTerms {
+    /// Share of a closed list's cells that may change.
+    budget: Decimal,
+    /// Fewest rows of a flow for which the budget is meant.
+    rows_min: u32,
+    bits: TagBits,
+    epoch: u32,
+    tags: Vec<MarkedTag>,
+    lineage: Lineage,
+    name: Box<str>,
+}
+
+/// What is agreed of one tag's marks.
+#[derive(Clone, Debug)]
+struct MarkedTag {
+    name: TagName,
+    /// By how much a number moves; none for closed lists and bands.
+    tolerance: Option<Decimal>,
+    /// The least and the greatest value that a mark makes.
+    range: Option<[String; 2]>,
+    /// Pairs of values of a list without order that may stand for each other.
+    swaps: Vec<[Box<str>; 2]>,
+}
+
+impl MarkTerms {
+    /// The columns that carry marks, by the names of their tags.
+    #[must_use]
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// As [`lineage`](Self::lineage), of these tags alone: what a flow that asks for no others can carry.
+    #[must_use]
+    pub fn lineage_of(&self, tags: &[TagName]) -> Lineage {
+        let asked = |column: &Column| tags.iter().any(|tag| tag.as_str() == column.name());
+        self.lineage.restricted(asked)
+    }
+
+    /// The lineage's name, `OWNER/DATASET/EPOCH/BITS`: all agreements of one name have one set of keys, and recipients
+    /// resist each other's collusion only within it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bits of a mark tag.
+    #[must_use]
+    pub fn bits(&self) -> TagBits {
+        self.bits
+    }
+}
+
+/// What the marks of an agreement can do at all, told before anything flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MarkReach {
+    /// The lineage.
+    pub lineage: String,
+    /// Bits of a mark tag.
+    pub tag_bits: u8,
+    /// The tags that carry marks.
+    pub tags: Vec<String>,
+    /// Rows by which a recipient is named who leaks alone, and so on for more together; as far as any number of rows does.
+    pub rows_by_colluders: Vec<u64>,
+    /// Rows by which the flow is told too, not only the recipient. None: no number of rows does.
+    pub rows_for_flow: Option<u64>,
+    /// What holds of a flow with as many rows as one may have.
+    pub largest_flow: Traceability,
+}
+
+impl MarkReach {
+    pub(super) fn of(marks: &MarkTerms, rows_per_flow: u32) -> Self {
+        let reach = Reach::new(&marks.lineage);
+        Self {
+            lineage: marks.name.to_string(),
+            tag_bits: marks.bits.get(),
+            tags: marks.tags.iter().map(|tag| tag.name.to_string()).collect(),
+            rows_by_colluders: reach.rows_by_colluders(),
+            rows_for_flow: reach.rows_for_flow(),
+            largest_flow: reach.traceability(rows_per_flow.into()),
+        }
+    }
+}
+
+/// A tag whose marks could not be what is written.
+struct Unmarkable {
+    problem: String,
+    would_pass: String,
+}
+
+fn unmarkable(problem: impl Into<String>, would_pass: impl Into<String>) -> Unmarkable {
+    Unmarkable {
+        problem: problem.into(),
+        would_pass: would_pass.into(),
+    }
+}
+
+/// Whose data the marks are in.
+pub(super) struct Marked<'t> {
+    pub(super) owner: &'t OrgName,
+    pub(super) dataset: &'t DatasetName,
+    pub(super) tagged: &'t Tagged,
+}
+
+pub(super) fn read(field: &Field<'_>, marked: Option<&Marked<'_>>) -> Option<MarkTerms> {
+    let mut table = field.table()?;
+    let budget_field = table.required("budget");
+    let rows_min_field = table.required("rows_min");
+    let bits_field = table.optional("tag_bits");
+    let epoch = table
+        .optional("epoch")
+        .map_or(Some(EPOCH_DEFAULT), |field| {
+            field.integer(1..=u64::from(u32::MAX))
+        });
+    let tags_field = table.required("tags");
+    table.finish();
+    let bits = bits_field.map_or(Some(TAG_BITS_DEFAULT.into()), |field| {
+        field.integer(TagBits::MIN.into()..=TagBits::MAX.into())
+    });
+    let rows_min = rows_min_field
+        .as_ref()
+        .and_then(|field| field.integer(1..=ROWS_PER_FLOW_MAX.into()));
+    let budget_field = budget_field?;
+    let budget = share(&budget_field);
+    let (marked, rows_min) = (marked?, u32::try_from(rows_min?).ok()?);
+    let bits = TagBits::new(u8::try_from(bits?).ok()?).ok()?;
+    let (budget, ppm) = budget?;
+    let share = Budget::new(ppm, rows_min.into())
+        .and_then(|share| share.selected(bits).map(|_| share))
+        .map_err(|fault| budget_field.note(fault.to_string(), "a larger budget or rows_min"))
+        .ok()?;
+    let (tags, columns) = columns(&tags_field?, marked.tagged, share, bits)?;
+    let epoch = u32::try_from(epoch?).ok()?;
+    let name = format!("{}/{}/{epoch}/{}", marked.owner, marked.dataset, bits.get());
+    Some(MarkTerms {
+        budget,
+        rows_min,
+        bits,
+        epoch,
+        tags,
+        // Names of tags differ, so no column is there twice.
+        lineage: Lineage::new(columns, bits).ok()?,
+        name: name.into(),
+    })
+}
+
+/// A share of at most one half, and as cells in a million.
+fn share(field: &Field<'_>) -> Option<(Decimal, u32)> {
+    let text = field.point()?;
+    let share = text.parse::<Decimal>().ok();
+    let ppm = share.and_then(Decimal::parts_per_million);
+    let ppm = ppm.filter(|ppm| (1..=500_000).contains(ppm));
+    if ppm.is_none() {
+        field.note("this is no share that marks could change", SHARES);
+    }
+    share.zip(ppm)
+}
+
+fn columns(
+    field: &Field<'_>,
+    tagged: &Tagged,
+    budget: Budget,
+    bits: TagBits,
+) -> Option<(Vec<MarkedTag>, Vec<Column>)> {
+    let entries = field.entries()?;
+    if entries.is_empty() {
+        field.note(
+            "no tag carries marks",
+            "at least one, such as `risk_appetite = {}`",
+        );
+        return None;
+    }
+    let read: Vec<Option<(MarkedTag, Column)>> = entries
+        .iter()
+        .map(|(name, field)| column(name, field, tagged, budget, bits))
+        .collect();
+    let read: Option<Vec<_>> = read.into_iter().collect();
+    Some(read?.into_iter().unzip())
+}
+
+fn column(
+    name: &str,
+    field: &Field<'_>,
+    tagged: &Tagged,
+    budget: Budget,
+    bits: TagBits,
+) -> Option<(MarkedTag, Column)> {
+    let mut table = field.table()?;
+    let tolerance = table.optional("tolerance");
+    let range = table.optional("range");
+    let swaps = table.optional("swaps");
+    table.finish();
+    let Some(tag) = tagged.tags.iter().find(|tag| tag.name().as_str() == name) else {
+        field.note("the agreement delivers no such tag", "names of its tags");
+        return None;
+    };
+    let written = Written {
+        tolerance: optionally(tolerance.as_ref(), tolerance_of)?,
+        range: optionally(range.as_ref(), range_of)?,
+        swaps: optionally(swaps.as_ref(), swaps_of)?,
+    };
+    let made = form(tag, &written).and_then(|form| {
+        Column::new(name, form, budget, bits)
+            .map_err(|fault| unmarkable(fault.to_string(), "another budget"))
+    });
+    match made {
+        Ok(column) => Some((written.of(tag), column)),
+        Err(fault) => {
+            field.note(fault.problem, fault.would_pass);
+            None
+        }
+    }
+}
+
+/// A field that is absent is no fault; one that is wrong is.
+fn optionally<'a, T>(
+    field: Option<&Field<'a>>,
+    read: impl Fn(&Field<'a>) -> Option<T>,
+) -> Option<Option<T>> {
+    match field {
+        None => Some(None),
+        Some(field) => read(field).map(Some),
+    }
+}
+
+/// As written, before it is known what suits the tag.
+struct Written {
+    tolerance: Option<Decimal>,
+    range: Option<[String; 2]>,
+    swaps: Option<Vec<[Box<str>; 2]>>,
+}
+
+impl Written {
+    fn of(self, tag: &Tag) -> MarkedTag {
+        MarkedTag {
+            name: tag.name().clone(),
+            tolerance: tag.is_exact_point().then(|| self.tolerance_of(tag)),
+            range: self.range,
+            swaps: self.swaps.unwrap_or_default(),
+        }
+    }
+
+    /// The agreement's tolerance, or else the taxonomy's.
+    fn tolerance_of(&self, tag: &Tag) -> Decimal {
+        self.tolerance.unwrap_or(tag.tolerance())
+    }
+}
+
+fn tolerance_of(field: &Field<'_>) -> Option<Decimal> {
+    let tolerance = field.point()?.parse().ok();
+    let tolerance = tolerance.filter(|tolerance| *tolerance > Decimal::from(0));
+    if tolerance.is_none() {
+        field.note("this moves no value", "a decimal number above 0, such as 3");
+    }
+    tolerance
+}
+
+fn range_of(field: &Field<'_>) -> Option<[String; 2]> {
+    each(&field.list(2..=2)?, Field::point)?.try_into().ok()
+}
+
+fn swaps_of(field: &Field<'_>) -> Option<Vec<[Box<str>; 2]>> {
+    each(&field.list(1..=1024)?, |swap| {
+        let pair = each(&swap.list(2..=2)?, |value| value.text().map(Box::from))?;
+        pair.try_into().ok()
+    })
+}
+
+/// How the tag's cells carry marks, in the form in which they are delivered.
+fn form(tag: &Tag, written: &Written) -> Result<MarkForm, Unmarkable> {
+    if !tag.is_exact_point() && (written.tolerance.is_some() || written.range.is_some()) {
+        return Err(unmarkable(
+            "values of a list and bands move by one step, not by a tolerance",
+            "neither `tolerance` nor `range`",
+        ));
+    }
+    if tag.kind() != TagKind::Categorical && written.swaps.is_some() {
+        return Err(unmarkable(
+            "only values without an order are swapped",
+            "leave `swaps` out",
+        ));
+    }
+    let labels = tag.delivered_labels();
+    let made = match (tag.kind(), labels) {
+        (TagKind::Categorical, Some(labels)) => {
+            return swapped(&labels, written.swaps.as_deref());
+        }
+        (_, Some(labels)) => MarkForm::ordinal(&labels, None),
+        (TagKind::Amount, None) => MarkForm::amount(number(written.tolerance_of(tag))?),
+        (TagKind::Date, None) => dates(tag, written)?,
+        (_, None) => {
+            let range = written.range.as_ref().map(numbers).transpose()?;
+            MarkForm::score(number(written.tolerance_of(tag))?, range)
+        }
+    };
+    if tag.kind() == TagKind::Amount && written.range.is_some() {
+        return Err(unmarkable(
+            "an amount moves within its own power of ten",
+            "leave `range` out",
+        ));
+    }
+    made.map_err(refused)
+}
+
+fn refused(fault: MarkError) -> Unmarkable {
+    let would_pass = match fault {
+        MarkError::Values { .. } => "a level with at least two values, or take the tag out",
+        MarkError::Tolerance => "`tolerance`: 1 to 1000 units of its last digit",
+        MarkError::OddRing { .. } => "swaps that close no ring of odd length",
+        _ => "what the sentence before asks for",
+    };
+    unmarkable(fault.to_string(), would_pass)
+}
+
+fn swapped(labels: &[String], swaps: Option<&[[Box<str>; 2]]>) -> Result<MarkForm, Unmarkable> {
+    let swaps = swaps.ok_or_else(|| {
+        unmarkable(
+            "values without an order need to be told which may stand for each other",
+            "`swaps`, such as [[\"a\", \"b\"]], or take the tag out",
+        )
+    })?;
+    let place = |value: &str| {
+        let place = labels.iter().position(|label| label == value);
+        place
+            .and_then(|place| u16::try_from(place).ok())
+            .ok_or_else(|| {
+                unmarkable(
+                    format!(
+                        "`{}` is no value in which the tag is delivered",
+                        crate::text::echo(value)
+                    ),
+                    labels.join(", "),
+                )
+            })
+    };
+    let places = swaps.iter().map(|[a, b]| Ok((place(a)?, place(b)?)));
+    let places = places.collect::<Result<Vec<_>, Unmarkable>>()?;
+    MarkForm::categorical(labels, &places, None).map_err(refused)
+}
+
+/// The spelling of a [`Decimal`] is one of the watermark's numbers, as far as 18 digits reach.
+fn number(decimal: Decimal) -> Result<Number, Unmarkable> {
+    let text = decimal.to_string();
+    text.parse().map_err(|_| {
+        unmarkable(
+            "the number has more than 18 digits",
+            "a tolerance with fewer digits",
+        )
+    })
+}
+
+fn numbers(range: &[String; 2]) -> Result<(Number, Number), Unmarkable> {
+    let [low, high] = range;
+    match (low.parse(), high.parse()) {
+        (Ok(low), Ok(high)) => Ok((low, high)),
+        _ => Err(unmarkable(
+            "the ends of `range` are no numbers",
+            "two numbers, the lower first",
+        )),
+    }
+}
+
+fn dates(tag: &Tag, written: &Written) -> Result<Result<MarkForm, MarkError>, Unmarkable> {
+    if written.tolerance_of(tag) < Decimal::from(1) {
+        return Err(unmarkable(
+            "a date moves by a day, and its tolerance is less",
+            "`tolerance = 1`, or take the tag out",
+        ));
+    }
+    let range = match &written.range {
+        None => None,
+        Some([first, last]) => Some(ends(first, last).ok_or_else(|| {
+            unmarkable(
+                "the ends of `range` are no dates",
+                "two dates, the earlier first",
+            )
+        })?),
+    };
+    Ok(MarkForm::date(range))
+}
+
+fn ends(first: &str, last: &str) -> Option<(Date, Date)> {
+    parse_date(first).zip(parse_date(last))
+}
+
+/// The section as it is signed; none if there is none.
+pub(super) fn canonical(terms: &Terms) -> Option<Value> {
+    let marks = terms.marks.as_ref()?;
+    let tags: Map<String, Value> = marks.tags.iter().map(tag_json).collect();
+    Some(json!({
+        "budget": marks.budget,
+        "rows_min": marks.rows_min,
+        "tag_bits": marks.bits.get(),
+        "epoch": marks.epoch,
+        "tags": tags,
+    }))
+}
+
+fn tag_json(tag: &MarkedTag) -> (String, Value) {
+    let mut fields = Map::new();
+    if let Some(tolerance) = tag.tolerance {
+        fields.insert("tolerance".into(), json!(tolerance));
+    }
+    if let Some(range) = &tag.range {
+        fields.insert("range".into(), json!(range));
+    }
+    if !tag.swaps.is_empty() {
+        fields.insert("swaps".into(), json!(tag.swaps));
+    }
+    (tag.name.to_string(), fields.into())
+}
