@@ -19,6 +19,9 @@
 //! times as much together, and 2.44 times at worst (`tests/optimum.rs`). Loss is measured as
 //! [`Tag::loss_ppm`] says; a suppressed row counts as `*` in every tag.
 //!
+//! Marks (a watermark) are put in before k is counted ([`Table::mark`]), so that none betrays itself by a combination that
+//! would have been removed: a row of a marked combination under k loses its marks first, and only then is told coarser.
+//!
 //! What it does not do: rows of a group may still share a value that is sensitive
 //! (l-diversity), someone who knows this algorithm may infer a little from what was
 //! generalised (minimality attack, Wong et al., VLDB 2007), and a recipient who knows its
@@ -74,6 +77,8 @@ pub struct Table {
     keys: Keys,
     /// Group of each row.
     rows: Vec<u32>,
+    /// Group of each row before it was marked; empty if none was.
+    unmarked: Vec<u32>,
     scratch: Vec<u32>,
 }
 
@@ -89,6 +94,7 @@ impl Table {
             keys: Keys::new(columns.len()),
             columns,
             rows: Vec::new(),
+            unmarked: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -120,6 +126,46 @@ impl Table {
         Ok(index)
     }
 
+    /// The cells of a column, row by row; none if there is no such column.
+    pub fn cells(&self, column: usize) -> impl Iterator<Item = &str> {
+        let of_row = move |group: &u32| {
+            let code = self.keys.codes(*group).get(column)?;
+            Some(self.columns.get(column)?.text(*code))
+        };
+        self.rows.iter().filter_map(of_row)
+    }
+
+    /// Puts marks into a column: other cells for some rows. A row whose marked combination has under k rows gets back what
+    /// it had. Rows are added before anything is marked; a cell that its tag does not admit changes nothing.
+    pub fn mark<'c>(&mut self, column: usize, changes: impl IntoIterator<Item = (usize, &'c str)>) {
+        let mut changes = changes.into_iter().peekable();
+        if self.unmarked.is_empty() && changes.peek().is_some() {
+            self.unmarked.clone_from(&self.rows);
+        }
+        for (row, cell) in changes {
+            let code = self.columns.get_mut(column).map(|column| column.code(cell));
+            let (Some(Ok(code)), Some(group)) = (code, self.rows.get_mut(row)) else {
+                continue;
+            };
+            self.scratch.clear();
+            self.scratch.extend_from_slice(self.keys.codes(*group));
+            if let Some(place) = self.scratch.get_mut(column) {
+                *place = code;
+            }
+            *group = self.keys.intern(&self.scratch);
+        }
+    }
+
+    /// Takes the marks back where a combination has under `k` rows. Once suffices: combinations only gain rows by it.
+    fn unmark(&mut self, k: u32) {
+        let sizes = Sizes::of(self.keys.len(), self.rows.iter().copied());
+        for (group, unmarked) in self.rows.iter_mut().zip(&self.unmarked) {
+            if sizes.rows(*group) < k {
+                *group = *unmarked;
+            }
+        }
+    }
+
     /// Rows in the table.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -138,6 +184,9 @@ impl Table {
     /// the same cells in that order.
     #[must_use]
     pub fn minimise(mut self, k: u32) -> Minimised {
+        if !self.unmarked.is_empty() {
+            self.unmark(k);
+        }
         self.columns.iter_mut().for_each(Column::close);
         let told = self.told(k);
         let moves = || {

@@ -22,8 +22,12 @@ pub const VALUE_BYTES_MAX: usize = 128;
 /// Bytes of one row's consent proof: two days of 4 bytes, and a MAC of 16.
 pub const PROOF_BYTES: usize = 24;
 
-/// Bytes of one row's plaintext: a proof, and [`COLUMNS_MAX`] values with their length bytes.
-pub const PAYLOAD_BYTES_MAX: usize = PROOF_BYTES + COLUMNS_MAX * (1 + VALUE_BYTES_MAX);
+/// Bytes of one row's mark tag: at most 32 bits, big-endian.
+pub const MARK_TAG_BYTES: usize = 4;
+
+/// Bytes of one row's plaintext: a proof, a mark tag, and [`COLUMNS_MAX`] values with their length bytes.
+pub const PAYLOAD_BYTES_MAX: usize =
+    PROOF_BYTES + MARK_TAG_BYTES + COLUMNS_MAX * (1 + VALUE_BYTES_MAX);
 
 /// Bytes that the broker holds of one flow's submissions. A flow that needs more is refused at its header.
 pub const SUBMISSION_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;

@@ -3,11 +3,11 @@
 //! Every row of a flow has the same length, so that the length of a sealed row says nothing about its customer. A
 //! [`Layout`] is declared in the submission's header and checked against the agreement before anything is joined.
 //!
-//! Format: the consent proof, where the flow asks for proofs; for each column one length byte and its UTF-8 value; then
+//! Format: the consent proof, where the flow asks for proofs; the mark tag (4 bytes, big-endian), where it is marked; for each column one length byte and its UTF-8 value; then
 //! zeros up to the layout's length.
 
 use crate::WireError;
-use crate::limits::{COLUMNS_MAX, PROOF_BYTES, VALUE_BYTES_MAX};
+use crate::limits::{COLUMNS_MAX, MARK_TAG_BYTES, PROOF_BYTES, VALUE_BYTES_MAX};
 use crate::v1::Column;
 
 /// Columns of a flow's rows, in order, with the greatest length of their values.
@@ -16,6 +16,24 @@ pub struct Layout {
     columns: Vec<(String, usize)>,
     /// Whether each row begins with a consent proof.
     proven: bool,
+    /// Whether each row has a mark tag.
+    marked: bool,
+}
+
+/// What a row has beside its values, as its layout says.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowHead<'p> {
+    /// The consent proof.
+    pub proof: Option<&'p Proof>,
+    /// The mark tag: a lasting pseudonym, which is not kept anywhere.
+    pub mark_tag: Option<u32>,
+}
+
+/// Tells something of a person.
+impl std::fmt::Debug for RowHead<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RowHead(redacted)")
+    }
 }
 
 /// A row's consent proof, which the policy reads.
@@ -47,6 +65,7 @@ impl Layout {
         Ok(Self {
             columns,
             proven: false,
+            marked: false,
         })
     }
 
@@ -55,6 +74,15 @@ impl Layout {
     pub fn proven(self) -> Self {
         Self {
             proven: true,
+            ..self
+        }
+    }
+
+    /// The same columns, each row with a mark tag.
+    #[must_use]
+    pub fn marked(self) -> Self {
+        Self {
+            marked: true,
             ..self
         }
     }
@@ -97,25 +125,29 @@ impl Layout {
     #[must_use]
     pub fn payload_len(&self) -> usize {
         let values: usize = self.columns.iter().map(|(_, width)| 1 + width).sum();
-        self.proof_len() + values
+        self.proof_len() + self.mark_tag_len() + values
     }
 
     fn proof_len(&self) -> usize {
         if self.proven { PROOF_BYTES } else { 0 }
     }
 
-    /// Writes one row, with its proof where the layout has one.
+    fn mark_tag_len(&self) -> usize {
+        if self.marked { MARK_TAG_BYTES } else { 0 }
+    }
+
+    /// Writes one row, with its proof and its mark tag where the layout has them.
     ///
     /// # Errors
-    /// A proof where the layout has none or none where it has one, the number of values is not that of the columns, or
+    /// A proof or a mark tag where the layout has none or none where it has one, the number of values is not that of the columns, or
     /// a value is longer than its column's width.
     pub fn encode(
         &self,
-        proof: Option<&Proof>,
+        head: RowHead<'_>,
         values: &[impl AsRef<str>],
     ) -> Result<Vec<u8>, WireError> {
         let mut payload = Vec::with_capacity(self.payload_len());
-        self.encode_into(proof, values.iter().map(AsRef::as_ref), &mut payload)?;
+        self.encode_into(head, values.iter().map(AsRef::as_ref), &mut payload)?;
         Ok(payload)
     }
 
@@ -125,11 +157,20 @@ impl Layout {
     /// As [`encode`](Self::encode).
     pub fn encode_into<'v>(
         &self,
-        proof: Option<&Proof>,
+        head: RowHead<'_>,
         values: impl ExactSizeIterator<Item = &'v str>,
         out: &mut Vec<u8>,
     ) -> Result<(), WireError> {
-        let proof = proof.map_or(&[][..], |proof| proof);
+        let proof = head.proof.map_or(&[][..], |proof| proof);
+        let mark_tag = head.mark_tag.map(u32::to_be_bytes);
+        let mark_tag = mark_tag.as_ref().map_or(&[][..], |tag| tag);
+        if mark_tag.len() != self.mark_tag_len() {
+            return Err(WireError::Length {
+                field: "mark tag of a row",
+                want: self.mark_tag_len(),
+                got: mark_tag.len(),
+            });
+        }
         if proof.len() != self.proof_len() {
             return Err(WireError::Length {
                 field: "proof of a row",
@@ -146,6 +187,7 @@ impl Layout {
         }
         let end = out.len() + self.payload_len();
         out.extend_from_slice(proof);
+        out.extend_from_slice(mark_tag);
         for ((_, width), value) in self.columns.iter().zip(values) {
             let value = value.as_bytes();
             let len = u8::try_from(value.len())
@@ -164,10 +206,7 @@ impl Layout {
     ///
     /// # Errors
     /// Anything that [`Layout::encode`] would not have written.
-    pub fn decode<'p>(
-        &self,
-        payload: &'p [u8],
-    ) -> Result<(Option<&'p Proof>, Vec<&'p str>), WireError> {
+    pub fn decode<'p>(&self, payload: &'p [u8]) -> Result<(RowHead<'p>, Vec<&'p str>), WireError> {
         if payload.len() != self.payload_len() {
             return Err(WireError::Length {
                 field: "payload",
@@ -178,6 +217,14 @@ impl Layout {
         let (proof, mut rest) = match self.proven.then(|| payload.split_first_chunk()) {
             None => (None, payload),
             Some(Some((proof, rest))) => (Some(proof), rest),
+            Some(None) => return Err(cut()),
+        };
+        let mark_tag = match self.marked.then(|| rest.split_first_chunk()) {
+            None => None,
+            Some(Some((tag, after))) => {
+                rest = after;
+                Some(u32::from_be_bytes(*tag))
+            }
             Some(None) => return Err(cut()),
         };
         let mut values = Vec::with_capacity(self.columns.len());
@@ -196,7 +243,7 @@ impl Layout {
         if rest.iter().any(|byte| *byte != 0) {
             return Err(malformed("payload", "the padding is not zero"));
         }
-        Ok((proof, values))
+        Ok((RowHead { proof, mark_tag }, values))
     }
 }
 
@@ -220,6 +267,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const NOTHING: RowHead<'_> = RowHead {
+        proof: None,
+        mark_tag: None,
+    };
+
     fn layout() -> Layout {
         Layout::new(vec![("age_band".into(), 8), ("housing".into(), 12)]).unwrap()
     }
@@ -228,31 +280,54 @@ mod tests {
     fn every_row_has_the_declared_length() {
         let layout = layout();
         for values in [["", ""], ["[18,30)", "own"], ["12345678", "123456789012"]] {
-            let payload = layout.encode(None, &values).unwrap();
+            let payload = layout.encode(NOTHING, &values).unwrap();
             assert_eq!(payload.len(), layout.payload_len());
-            assert_eq!(layout.decode(&payload).unwrap(), (None, values.to_vec()));
+            assert_eq!(layout.decode(&payload).unwrap(), (NOTHING, values.to_vec()));
         }
     }
 
     #[test]
     fn a_proof_stands_before_the_values_of_a_row_that_has_one() {
         let (layout, proof) = (layout().proven(), [7; PROOF_BYTES]);
-        let payload = layout.encode(Some(&proof), &["a", "b"]).unwrap();
+        let head = RowHead {
+            proof: Some(&proof),
+            ..NOTHING
+        };
+        let payload = layout.encode(head, &["a", "b"]).unwrap();
         assert_eq!(payload.len(), layout.payload_len());
         let row = layout.decode(&payload).unwrap();
-        assert_eq!(row, (Some(&proof), vec!["a", "b"]));
-        assert!(layout.encode(None, &["a", "b"]).is_err());
-        assert!(
-            super::tests::layout()
-                .encode(Some(&proof), &["a", "b"])
-                .is_err()
-        );
+        assert_eq!(row, (head, vec!["a", "b"]));
+        assert!(layout.encode(NOTHING, &["a", "b"]).is_err());
+        assert!(super::tests::layout().encode(head, &["a", "b"]).is_err());
+    }
+
+    #[test]
+    fn a_mark_tag_stands_between_the_proof_and_the_values() {
+        let (plain, marked) = (layout(), layout().marked());
+        let head = RowHead {
+            mark_tag: Some(0x0102_0304),
+            ..NOTHING
+        };
+        let payload = marked.encode(head, &["a", "b"]).unwrap();
+        assert_eq!(payload.len(), plain.payload_len() + MARK_TAG_BYTES);
+        assert!(payload.starts_with(&[1, 2, 3, 4, 1, b'a']));
+        assert_eq!(marked.decode(&payload).unwrap(), (head, vec!["a", "b"]));
+        assert!(marked.encode(NOTHING, &["a", "b"]).is_err());
+        assert!(plain.encode(head, &["a", "b"]).is_err());
+        let proof = [7; PROOF_BYTES];
+        let both = RowHead {
+            proof: Some(&proof),
+            ..head
+        };
+        let payload = marked.proven().encode(both, &["a", "b"]).unwrap();
+        let (start, rest) = payload.split_at(PROOF_BYTES);
+        assert!(start == proof && rest.starts_with(&[1, 2, 3, 4, 1, b'a']));
     }
 
     #[test]
     fn nothing_can_ride_along_in_the_padding() {
         let layout = layout();
-        let mut payload = layout.encode(None, &["a", "b"]).unwrap();
+        let mut payload = layout.encode(NOTHING, &["a", "b"]).unwrap();
         *payload.last_mut().unwrap() = 1;
         assert!(matches!(
             layout.decode(&payload),
@@ -278,7 +353,7 @@ mod tests {
         fn any_bytes_decode_to_one_row_or_an_error(bytes in prop::collection::vec(any::<u8>(), 22)) {
             let layout = layout();
             if let Ok((_, values)) = layout.decode(&bytes) {
-                prop_assert_eq!(layout.encode(None, &values).unwrap(), bytes);
+                prop_assert_eq!(layout.encode(NOTHING, &values).unwrap(), bytes);
             }
         }
     }

@@ -288,4 +288,5 @@ fn steps_taken_together_keep_the_promise_too() {
     assert_eq!(result.report().tags[2].generalised_cells, 100_000);
 }
 
+mod marks;
 mod optimum;
