@@ -87,6 +87,12 @@ impl Layout {
         }
     }
 
+    /// Whether each row has a mark tag.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.marked
+    }
+
     /// From the columns in the header of a submission.
     ///
     /// # Errors

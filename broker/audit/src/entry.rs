@@ -23,8 +23,8 @@ pub use event::{
     Asked, AssessmentApproved, AssessmentProposed, AssessmentRefused, BrokerInitialised, Column,
     Decision, DeliveryAcknowledged, Event, FlowAborted, FlowDeclined, FlowDenied, FlowGranted,
     FlowKind, FlowRefused, InviteIssued, OfficerAdded, Outcome, PartnerJoined, PartnerRevoked,
-    Recipient, ReleaseIntent, ReleaseOutcome, ReleaseResult, ReleaseSource, Removed, RemovedOfTag,
-    Retention, Source, Transform,
+    Recipient, ReleaseIntent, ReleaseMarks, ReleaseOutcome, ReleaseResult, ReleaseSource, Removed,
+    RemovedOfTag, Retention, Source, Transform,
 };
 pub use value::{
     CoarseCount, DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Digest, FlowId, INTEGER_MAX, Integer,

@@ -146,6 +146,7 @@ pub(crate) fn intent(byte: u8) -> ReleaseIntent {
             until: time(86_400),
             deletion_due: time(172_800),
         },
+        marks: None,
     }
 }
 

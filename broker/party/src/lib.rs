@@ -40,6 +40,8 @@ pub mod noise;
 
 pub mod matching;
 
+pub mod marks;
+
 pub mod receipts;
 
 mod flow;

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::audit::log_key;
 use crate::error::{Error, Result, shown};
 use crate::home::Home;
+use crate::marks::{self, DeliveryMarks};
 
 const DIRECTORY: &str = "receipts";
 const ENDING: &str = ".tlog-proof";
@@ -148,6 +149,10 @@ fn first_difference(intent: &ReleaseIntent, known: &Known<'_>) -> Option<&'stati
                 == request.segment.as_ref().map(SegmentName::as_str),
         ),
         ("source.columns", columns_fit),
+        (
+            "marks",
+            marks::as_agreed(intent.marks.as_ref(), agreement, &request.tags),
+        ),
         ("transform.k", intent.transform.k >= agreement.k()),
         (
             "recipient.org",
@@ -287,6 +292,8 @@ pub struct StoredReceipt {
     pub recipient: String,
     /// How many rows, in a bucket.
     pub rows: String,
+    /// The marks in them; `None` if the agreement has none.
+    pub marks: Option<DeliveryMarks>,
     /// The file.
     pub path: std::path::PathBuf,
 }
@@ -346,6 +353,7 @@ fn describe(home: &Home, receipt: &VerifiedReceipt) -> Option<StoredReceipt> {
         owner: intent.source.org.to_string(),
         recipient: intent.recipient.org.to_string(),
         rows: intent.result.rows.to_string(),
+        marks: intent.marks.as_ref().map(DeliveryMarks::of),
     })
 }
 

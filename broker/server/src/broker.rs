@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use counterfoil_audit::entry::{Actor, Event, FlowAborted, Timestamp};
 use counterfoil_audit::entry::{Digest, FlowId, Label, OrgName};
+use counterfoil_watermark::MasterKey;
 use time::OffsetDateTime;
 use tonic::{Request, Status};
 
@@ -36,6 +37,8 @@ pub(crate) struct Broker {
     pub(crate) rates: Rates,
     pub(crate) readers: Arc<Readers>,
     pub(crate) regime: Regime,
+    /// Of which all keys of marks are derived.
+    pub(crate) mark_key: MasterKey,
     operator: CertificateSha256,
     actor: Actor,
 }
@@ -62,6 +65,7 @@ impl Broker {
     /// Opens a broker's directory and its log.
     pub(crate) fn open(home: Home) -> Result<Self, Error> {
         let ledger = Ledger::open(&home.log_dir(), home.log_key()?)?;
+        let mark_key = ledger.read(|state| state.marks.key_of(&home))?;
         create_private_dir(&home.flows_dir())?;
         let org = OrgName::new(BROKER_NAME).map_err(|e| Error::Home(e.to_string()))?;
         Ok(Self {
@@ -82,6 +86,7 @@ impl Broker {
                 rules: home.rules()?,
                 assessed_only: home.config().assessed_only,
             },
+            mark_key,
             ledger,
             home,
         })

@@ -5,6 +5,7 @@ pub(crate) mod buckets;
 pub(crate) mod budget;
 pub(crate) mod complete;
 pub(crate) mod join;
+pub(crate) mod marks;
 pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod release;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! broker.toml            what the operator may change
-//! keys/  ca log server operator      one file each, 0600; officers/ one for each compliance officer
+//! keys/  ca log marks server operator    one file each, 0600; officers/ one for each compliance officer
 //! packs/                 rules of its own, one file a pack
 //! tls/   ca.pem server.pem operator.pem
 //! log/   entries  checkpoint  lock      the lock says that a broker is running
@@ -19,6 +19,7 @@ use counterfoil_policy::agreement::BuiltInPack;
 use counterfoil_policy::decision::{PackSource, RULES_BYTES_MAX, Rules};
 use counterfoil_policy::keys::PersonKey;
 use counterfoil_policy::text::UserId;
+use counterfoil_watermark::MasterKey;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -87,7 +88,8 @@ impl Home {
         let authority = CertificateAuthority::open(&ca.certificate, &ca.key)?;
         home.store("server", &authority.issue_server(now)?)?;
         home.store("operator", &authority.issue_operator(now)?)?;
-        home.store_log_key()?;
+        home.store_secret("log")?;
+        home.store_secret("marks")?;
         // Last, because its presence says that all the rest is there.
         let text = toml::to_string(&home.config).map_err(|e| Error::Home(e.to_string()))?;
         write_durably(&path.join("broker.toml"), text.as_bytes())?;
@@ -133,17 +135,41 @@ impl Home {
     /// # Errors
     /// The file is missing, damaged, or readable by others.
     pub fn log_key(&self) -> Result<SignerKey, Error> {
-        let bytes = read_private(&self.path.join("keys/log.key"))?;
-        let seed: Zeroizing<[u8; 32]> =
-            bytes
-                .as_slice()
-                .try_into()
-                .map(Zeroizing::new)
-                .map_err(|_| {
-                    Error::Home("`keys/log.key` is damaged: restore it from your backup".into())
-                })?;
+        let seed = self.secret("log")?;
         let name = KeyName::new(&self.config.name).map_err(|e| Error::Home(e.to_string()))?;
         Ok(SignerKey::from_seed(name, &seed))
+    }
+
+    /// The key of which all keys of marks are derived.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or readable by others.
+    pub fn mark_key(&self) -> Result<MasterKey, Error> {
+        self.secret("marks").map(|key| MasterKey::from_bytes(*key))
+    }
+
+    /// Whether there is a key of marks: directories made before there were marks have none.
+    #[must_use]
+    pub fn has_mark_key(&self) -> bool {
+        self.path.join("keys/marks.key").exists()
+    }
+
+    /// Makes the key of marks.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn make_mark_key(&self) -> Result<(), Error> {
+        self.store_secret("marks")
+    }
+
+    fn secret(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let bytes = read_private(&self.path.join(format!("keys/{name}.key")))?;
+        let secret = bytes.as_slice().try_into().map(Zeroizing::new);
+        secret.map_err(|_| {
+            Error::Home(format!(
+                "`keys/{name}.key` is damaged: restore it from your backup"
+            ))
+        })
     }
 
     /// The certificate authority.
@@ -291,12 +317,12 @@ impl Home {
         write_durably(&certificate, identity.certificate.as_bytes())
     }
 
-    fn store_log_key(&self) -> Result<(), Error> {
+    fn store_secret(&self, name: &str) -> Result<(), Error> {
         let mut seed = Zeroizing::new([0; 32]);
         SysRng
             .try_fill_bytes(seed.as_mut_slice())
             .map_err(|e| Error::Home(format!("the system gives no randomness: {e}")))?;
-        write_durably(&self.path.join("keys/log.key"), seed.as_slice())
+        write_durably(&self.path.join(format!("keys/{name}.key")), seed.as_slice())
     }
 }
 

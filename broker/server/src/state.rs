@@ -6,6 +6,7 @@
 pub(crate) mod agreements;
 pub(crate) mod assessments;
 pub(crate) mod flows;
+pub(crate) mod marks;
 pub(crate) mod partners;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use counterfoil_audit::entry::{Entry, Event};
 use agreements::Agreements;
 use assessments::Assessments;
 use flows::{Flow, Flows};
+use marks::Marks;
 use partners::Partners;
 
 /// An entry that cannot follow those before it.
@@ -30,6 +32,7 @@ pub(crate) struct State {
     pub(crate) agreements: Agreements,
     pub(crate) assessments: Assessments,
     pub(crate) flows: Flows,
+    pub(crate) marks: Marks,
     /// The log's first entry: the key that signs it.
     vkey: Option<String>,
     /// Indices of the entries about each institution, oldest first.
@@ -110,7 +113,13 @@ impl State {
             Event::AgreementProposed(event) => self.agreements.proposed(event),
             Event::AgreementCountersigned(event) => self.agreements.countersigned(event),
             Event::AgreementRevoked(event) => self.agreements.revoked(event),
-            event => self.flows.apply(index, entry.time(), event),
+            event => {
+                self.flows.apply(index, entry.time(), event)?;
+                if let Event::ReleaseIntent(event) = event {
+                    self.marks.released(event);
+                }
+                Ok(())
+            }
         }
     }
 }

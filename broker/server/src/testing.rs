@@ -361,5 +361,6 @@ pub(crate) fn intent_event(agreement: &Agreement, flow: u8) -> ReleaseIntent {
             until: now(),
             deletion_due: now(),
         },
+        marks: None,
     }
 }

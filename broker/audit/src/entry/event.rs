@@ -254,6 +254,9 @@ events! {
         recipient: Recipient,
         /// How long the record and the delivered rows are kept.
         retention: Retention,
+        /// The marks that the rows carry. Absent if the agreement has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        marks: Option<ReleaseMarks>,
     }
     /// What became of a release.
     "release.outcome" ReleaseOutcome {
@@ -461,6 +464,27 @@ pub struct RemovedOfTag {
     pub generalised: CoarseCount,
     /// Share of the column's information that this lost, in a bucket such as `5 to 10 %`.
     pub loss: Label,
+}
+
+/// The marks of a release, by whose keys a leaked file is traced. Keys are committed to, long before anybody leaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseMarks {
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS`.
+    pub lineage: Label,
+    /// The columns that carry marks.
+    pub columns: List<Label>,
+    /// Commitment to the key of the lineage.
+    pub dataset_key: Digest,
+    /// Commitment to the recipient's key in it.
+    pub recipient_key: Digest,
+    /// Commitment to the flow's key.
+    pub flow_key: Digest,
+    /// Rows that have to leak for the recipient to be named. Absent if the release has not so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_needed: Option<Integer>,
+    /// Recipients together of whom one is still named.
+    pub colluders_max: u32,
 }
 
 /// What leaves.

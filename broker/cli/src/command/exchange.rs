@@ -143,8 +143,12 @@ fn describe(done: &Exchanged) -> String {
     let withheld = done.without_consent.as_ref().map(|count| {
         format!("\n  the owner left out {count} of its customers for want of a consent to this")
     });
+    let marks = done
+        .marks
+        .as_ref()
+        .map(|marks| format!("\n  marked for you: {marks}"));
     format!(
-        "{} common customers of `{}`, matched with {}, written to {}{}\n  {} rows were made coarser, {} left out, so that no group is smaller than agreed{}\n  recorded as entry {} of the broker's log; receipt verified and kept in {}{}",
+        "{} common customers of `{}`, matched with {}, written to {}{}\n  {} rows were made coarser, {} left out, so that no group is smaller than agreed{}{}\n  recorded as entry {} of the broker's log; receipt verified and kept in {}{}",
         done.delivered,
         done.owner,
         done.protocol,
@@ -153,6 +157,7 @@ fn describe(done: &Exchanged) -> String {
         done.generalised,
         done.suppressed,
         done.loss.iter().map(loss).collect::<String>(),
+        marks.unwrap_or_default(),
         done.entry,
         done.receipt.display(),
         if done.acknowledged {

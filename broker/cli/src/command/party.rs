@@ -195,9 +195,15 @@ fn describe_flow(event: &FlowEvent) -> Option<String> {
         FlowEvent::Interrupted { why } => Some(format!(
             "interrupted: {why}; waiting for the recipient to come again"
         )),
-        FlowEvent::Released { entry, rows, .. } => Some(format!(
-            "released {rows} rows, entry {entry}, receipt verified and kept"
-        )),
+        FlowEvent::Released {
+            entry, rows, marks, ..
+        } => {
+            let marks = marks.as_ref().map(|marks| format!(", {marks}"));
+            Some(format!(
+                "released {rows} rows, entry {entry}{}, receipt verified and kept",
+                marks.unwrap_or_default()
+            ))
+        }
         FlowEvent::Ended { message, .. } => Some(format!("ended: {message}")),
         _ => None,
     }

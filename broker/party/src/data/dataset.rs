@@ -16,6 +16,8 @@
 //!     { type = "email", column = "mail" },
 //! ]
 //!
+//! customer = "customer_id"                 # the owner's own key of a customer, for marks; the first identifier if left out
+//!
 //! [dataset.tags]                           # tag = column of the source, or how its cells are read
 //! risk_appetite = { column = "risk", values = { "1" = "conservative", "2" = "balanced" } }
 //! housing = "home"
@@ -47,6 +49,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::consent::ConsentRecords;
+use super::customer::CustomerKey;
 use super::error::SourceError;
 use super::mapping::{Mapping, RawMapping};
 use super::redact::redact;
@@ -198,6 +201,7 @@ pub struct Dataset {
     identifiers: Vec<IdentifierColumn>,
     tags: BTreeMap<String, Mapping>,
     consent: Option<ConsentRecords>,
+    customer: CustomerKey,
 }
 
 /// A column that holds identifiers of one type.
@@ -329,6 +333,12 @@ impl Dataset {
         &self.tags
     }
 
+    /// By what it knows a customer, whichever identifier is matched: mark tags are made from it.
+    #[must_use]
+    pub fn customer_key(&self) -> CustomerKey {
+        self.customer.clone()
+    }
+
     /// Where its consent records are, if it has any.
     #[must_use]
     pub fn consent(&self) -> Option<&ConsentRecords> {
@@ -383,6 +393,7 @@ struct RawDataset {
     #[serde(default)]
     tags: BTreeMap<Spanned<String>, RawMapping>,
     consent: Option<RawConsent>,
+    customer: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -456,7 +467,12 @@ impl RawDataset {
             tags.insert(name.into_inner(), mapping);
         }
         let consent = self.consent.map(|raw| raw.check(&identifiers, lines));
+        let customer = match self.customer {
+            Some(column) => CustomerKey::of_column(&filled(column, "customer", lines)?),
+            None => first_identifier(&identifiers),
+        };
         Ok(Dataset {
+            customer,
             name: self.name.into_inner(),
             taxonomy,
             taxonomy_line,
@@ -539,6 +555,14 @@ impl RawIdentifier {
             column,
             normaliser: Normaliser::new(kind, region),
         })
+    }
+}
+
+/// Every dataset has an identifier.
+fn first_identifier(identifiers: &[IdentifierColumn]) -> CustomerKey {
+    match identifiers.first() {
+        Some(first) => CustomerKey::of_identifier(&first.column, first.normaliser),
+        None => CustomerKey::of_column(""),
     }
 }
 

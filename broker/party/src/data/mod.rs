@@ -10,6 +10,7 @@
 mod check;
 mod consent;
 mod csv;
+mod customer;
 mod dataset;
 mod decode;
 mod encode;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use check::{DatasetReport, IdentifierReport, TagReport, check_dataset};
 pub use consent::{Asked, ConsentRecords, ConsentReport, Proof, Proofs};
+pub use customer::CustomerKey;
 pub use dataset::{DATASETS, Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn};
 pub use error::SourceError;
 pub use identifiers::{Decide, LoadError, Loaded, Payloads, Verdict, Wanted, read_identifiers};

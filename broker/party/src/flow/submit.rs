@@ -60,6 +60,7 @@ pub(crate) async fn submit_rows(
         count: submission.count,
         columns: layout.to_wire(),
         consent,
+        marked: layout.is_marked(),
         bucket: submission.bucket,
         buckets: submission.buckets,
     };

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use counterfoil_policy::keys::{InstitutionKey, NoisePublicKey};
+use counterfoil_watermark::TraceKey;
 use rand::Rng as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -21,6 +22,7 @@ const KEY_BYTES_MAX: u64 = 4096;
 pub(super) const ED25519: &str = "ed25519-secret:";
 const CONSENT: &str = "keys/consent.key";
 const CONSENT_REFERENCES: &str = "consent-secret:";
+const TRACE: &str = "trace-secret:";
 const X25519: &str = "x25519-secret:";
 
 /// The institution's static X25519 key for Noise. Wiped when dropped, never printed.
@@ -138,13 +140,15 @@ impl Home {
     /// # Errors
     /// The file cannot be written, is open to others or damaged.
     pub fn consent_secret(&self) -> Result<Zeroizing<[u8; 32]>> {
-        if self.read(CONSENT, KEY_BYTES_MAX)?.is_none() {
+        self.made_once(CONSENT, CONSENT_REFERENCES)
+    }
+
+    /// A secret that is made when it is first needed.
+    fn made_once(&self, name: &str, prefix: &str) -> Result<Zeroizing<[u8; 32]>> {
+        if self.read(name, KEY_BYTES_MAX)?.is_none() {
             let mut secret = Zeroizing::new([0; 32]);
             rand::rng().fill_bytes(secret.as_mut());
-            match self.write_new(
-                CONSENT,
-                write_secret32(CONSENT_REFERENCES, &secret).as_bytes(),
-            ) {
+            match self.write_new(name, write_secret32(prefix, &secret).as_bytes()) {
                 Ok(()) => {}
                 // Another flow made it first: that one counts.
                 Err(Error::Io { error, .. })
@@ -152,7 +156,30 @@ impl Home {
                 Err(error) => return Err(error),
             }
         }
-        self.secret32(CONSENT, CONSENT_REFERENCES)
+        self.secret32(name, prefix)
+    }
+
+    /// The key from which the mark tags of a lineage (`OWNER/DATASET/EPOCH/BITS`) are made: made when it is first needed. Without
+    /// it nobody can trace what was delivered from the lineage.
+    ///
+    /// # Errors
+    /// The file cannot be written, is open to others or damaged.
+    pub fn make_trace_key(&self, lineage: &str) -> Result<TraceKey> {
+        self.made_once(&trace_file(lineage), TRACE)
+            .map(|secret| TraceKey::from_bytes(*secret))
+    }
+
+    /// As [`make_trace_key`](Self::make_trace_key), `None` where none was made: nothing was delivered from the lineage.
+    ///
+    /// # Errors
+    /// The file is open to others or damaged.
+    pub fn trace_key(&self, lineage: &str) -> Result<Option<TraceKey>> {
+        let name = trace_file(lineage);
+        if self.read(&name, KEY_BYTES_MAX)?.is_none() {
+            return Ok(None);
+        }
+        let secret = self.secret32(&name, TRACE)?;
+        Ok(Some(TraceKey::from_bytes(*secret)))
     }
 
     /// The key of the client certificate.
@@ -184,6 +211,11 @@ impl Home {
             .map(|text| Zeroizing::new(text.to_owned()))
             .map_err(|_| self.damaged(name, "it is not text; restore it from your backup"))
     }
+}
+
+/// Owner and dataset are names of a-z, 0-9, `_` and `-`, so no two lineages have one file.
+fn trace_file(lineage: &str) -> String {
+    format!("keys/trace-{}.key", lineage.replace('/', "."))
 }
 
 pub(super) fn institution_text(key: &InstitutionKey) -> Zeroizing<String> {

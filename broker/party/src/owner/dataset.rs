@@ -12,9 +12,10 @@ use counterfoil_policy::segment::Predicate;
 use counterfoil_policy::tag::{Tag, Unmapped, Value};
 use counterfoil_policy::text::TagName;
 use counterfoil_proto::limits::{PROOF_BYTES, SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX};
-use counterfoil_proto::payload::Layout;
+use counterfoil_proto::payload::{Layout, RowHead};
 use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
+use counterfoil_watermark::TraceKey;
 
 use crate::data::{
     Asked, DATASETS, Dataset, DatasetFile, Mapping, Payloads, Proof, Proofs, ReadReport, Row,
@@ -23,6 +24,8 @@ use crate::data::{
 use crate::error::{Denial, Error, Result};
 use crate::flow::identifier_rule;
 use crate::taxonomies;
+
+use super::marks::{MarkTags, TAG_BYTES};
 
 /// Bytes of a value's number in its dictionary.
 const CODE_BYTES: usize = 4;
@@ -45,6 +48,7 @@ pub(super) struct Plan {
     /// Columns that hold identifiers.
     identifier_columns: Vec<String>,
     proofs: Option<Proofs>,
+    marks: Option<MarkTags>,
 }
 
 /// Why the owner's side cannot take part.
@@ -71,6 +75,7 @@ pub(super) fn plan(
     agreement: &Agreement,
     request: &RequestBody,
     asked: Option<Asked>,
+    trace_key: Option<TraceKey>,
 ) -> std::result::Result<Plan, Unfit> {
     let library = taxonomies::library(home)?;
     let file = DatasetFile::read(&home.join(DATASETS), &library)
@@ -131,6 +136,7 @@ pub(super) fn plan(
     };
     Ok(Plan {
         proofs,
+        marks: MarkTags::of(agreement, trace_key, dataset.customer_key()),
         source: dataset.source().clone(),
         column: column.column().to_owned(),
         normaliser: column.normaliser(),
@@ -267,13 +273,14 @@ pub(super) fn load(
 ) -> std::result::Result<Prepared, Unfit> {
     let mut others: Vec<&str> = plan.mappings.values().map(Mapping::column).collect();
     others.extend(plan.proofs.iter().flat_map(Proofs::columns));
+    others.extend(plan.marks.iter().map(MarkTags::column));
     others.sort_unstable();
     others.dedup();
     let wanted = Wanted {
         column: &plan.column,
         normaliser: plan.normaliser,
         others: &others,
-        payload_bytes: plan.tags.len() * CODE_BYTES + plan.proof_bytes(),
+        payload_bytes: plan.tags.len() * CODE_BYTES + plan.proof_bytes() + plan.mark_tag_bytes(),
     };
     let mut dictionaries: Vec<Dictionary> =
         plan.tags.iter().map(|_| Dictionary::default()).collect();
@@ -318,10 +325,7 @@ pub(super) fn load(
             .proofs
             .as_ref()
             .map(|proofs| declared(proofs.scope(), &loaded.report)),
-        layout: match plan.proofs {
-            Some(_) => layout.proven(),
-            None => layout,
-        },
+        layout: plan.headed(layout),
         report: loaded.report,
         unmapped: tallies.into_values().filter_map(Tally::finish).collect(),
         codes: loaded.payloads,
@@ -356,6 +360,22 @@ impl Plan {
             .collect()
     }
 
+    /// The layout with what stands before the values of each row.
+    fn headed(&self, layout: Layout) -> Layout {
+        let layout = match self.proofs {
+            Some(_) => layout.proven(),
+            None => layout,
+        };
+        match self.marks {
+            Some(_) => layout.marked(),
+            None => layout,
+        }
+    }
+
+    fn mark_tag_bytes(&self) -> usize {
+        self.marks.as_ref().map_or(0, |_| TAG_BYTES)
+    }
+
     fn proof_bytes(&self) -> usize {
         self.proofs.as_ref().map_or(0, |_| size_of::<Proof>())
     }
@@ -379,6 +399,13 @@ impl Plan {
             match proofs.proof(row)? {
                 Ok(proof) => own.copy_from_slice(&proof),
                 Err(why) => return Ok(Verdict::Withheld(why.to_string().into())),
+            }
+        }
+        let (own, payload) = payload.split_at_mut(self.mark_tag_bytes().min(payload.len()));
+        if let Some(marks) = &self.marks {
+            match marks.tag(row) {
+                Some(tag) => own.copy_from_slice(&tag),
+                None => return Ok(Verdict::Invalid("no customer key for its marks".into())),
             }
         }
         Ok(self.judge_values(row, payload, dictionaries, tallies))
@@ -466,6 +493,13 @@ impl Prepared {
         } else {
             (None, codes)
         };
+        let (mark_tag, codes) = if self.layout.is_marked() {
+            let (tag, codes) = codes.split_first_chunk().ok_or_else(missing)?;
+            (Some(u32::from_be_bytes(*tag)), codes)
+        } else {
+            (None, codes)
+        };
+        let head = RowHead { proof, mark_tag };
         let (codes, _) = codes.as_chunks::<CODE_BYTES>();
         let mut whole = true;
         let values = codes.iter().zip(&self.dictionaries).map(|(code, of_tag)| {
@@ -473,7 +507,7 @@ impl Prepared {
             whole &= value.is_some();
             value.unwrap_or_default()
         });
-        self.layout.encode_into(proof, values, out)?;
+        self.layout.encode_into(head, values, out)?;
         if whole { Ok(()) } else { Err(missing()) }
     }
 

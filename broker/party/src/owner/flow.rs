@@ -24,6 +24,7 @@ use crate::{agreements, audit};
 
 use super::attempts::{Attempts, forget};
 use super::dataset::{self, Prepared, Unfit};
+use super::marks;
 use super::sessions::Sessions;
 use super::{FlowEvent, OnEvent, ServeEvent};
 
@@ -154,7 +155,8 @@ impl OwnerFlow {
         let (body, tell) = (accepted.body().clone(), self.teller());
         let prepared = off_thread(move || {
             let asked = asked(&home, &agreement, &body)?;
-            let plan = dataset::plan(home.path(), &agreement, &body, asked)?;
+            let trace_key = marks::trace_key(&home, &agreement)?;
+            let plan = dataset::plan(home.path(), &agreement, &body, asked, trace_key)?;
             dataset::load(&plan, &mut |rows| tell(FlowEvent::Reading { rows }))
         })
         .await??;
@@ -246,6 +248,7 @@ impl OwnerFlow {
         self.tell(FlowEvent::Released {
             entry: stored.entry,
             rows: stored.rows,
+            marks: stored.marks,
             receipt: stored.path,
         });
         Ok(())

@@ -8,6 +8,7 @@
 mod attempts;
 mod dataset;
 mod flow;
+mod marks;
 mod rows;
 mod serve;
 mod sessions;
@@ -22,6 +23,7 @@ use crate::data::{ReadReport, UnmappedCells};
 use crate::error::Denial;
 pub use crate::flow::Stage;
 pub use crate::flow::shard::Shard;
+use crate::marks::DeliveryMarks;
 use crate::matching::MatchProgress;
 
 pub use serve::serve;
@@ -157,6 +159,8 @@ pub enum FlowEvent {
         entry: u64,
         /// How many rows left, in a bucket.
         rows: String,
+        /// The marks in them; `None` if the agreement has none.
+        marks: Option<DeliveryMarks>,
         /// The receipt that is kept.
         receipt: PathBuf,
     },

@@ -156,6 +156,7 @@ impl World {
                 until: later,
                 deletion_due: later,
             },
+            marks: None,
         }
     }
 

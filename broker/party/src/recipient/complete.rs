@@ -310,6 +310,7 @@ fn exchanged(
         generalised: facts.generalised,
         suppressed: facts.suppressed,
         without_consent: facts.without_consent,
+        marks: receipt.marks,
         loss: facts.loss,
         entry: receipt.entry,
         receipt: receipt.path,

@@ -31,6 +31,7 @@ use crate::data::{ReadReport, Source};
 use crate::error::Result;
 pub use crate::flow::Stage;
 use crate::home::Home;
+use crate::marks::DeliveryMarks;
 use crate::matching::MatchProgress;
 
 pub use run::{exchange, resume};
@@ -176,6 +177,8 @@ pub struct Exchanged {
     /// How many of the owner's rows it left out before matching for want of a consent, in a bucket and by its own word;
     /// `None` if the agreement asks for no proofs.
     pub without_consent: Option<String>,
+    /// The marks in it; `None` if the agreement has none.
+    pub marks: Option<DeliveryMarks>,
     /// What each tag lost to minimisation.
     pub loss: Vec<TagLoss>,
     /// Index of the log entry that records the release.

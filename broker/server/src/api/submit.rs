@@ -41,6 +41,7 @@ pub(crate) async fn rows(
     to_its_end(async move {
         let _present = running.attend(Role::Owner);
         let checked = check_columns(&running, &header.columns)
+            .and_then(|layout| check_marks(&running, layout, header.marked))
             .and_then(|layout| check_consent(&running, layout, header.consent.as_ref()));
         let (layout, withheld) = match checked {
             Ok(checked) => checked,
@@ -307,6 +308,20 @@ fn check_columns(
             "the owner's columns are not the tags of the request, in its order: nothing was joined; use the same version of `counterfoil` on both sides"
         }
     }))
+}
+
+/// Rows have mark tags if the agreement has marks, and only then.
+fn check_marks(running: &Running, layout: Layout, marked: bool) -> Result<Layout, Status> {
+    match (marked, running.agreement.marks().is_some()) {
+        (true, true) => Ok(layout.marked()),
+        (false, false) => Ok(layout),
+        (false, true) => Err(Status::failed_precondition(
+            "the agreement asks for marks, and the owner's rows have no mark tags: nothing was joined",
+        )),
+        (true, false) => Err(Status::failed_precondition(
+            "the owner's rows have mark tags, and the agreement asks for no marks: nothing was joined",
+        )),
+    }
 }
 
 /// What the owner says that people consented to must be what the agreement asks for, and there if it asks.

@@ -10,18 +10,16 @@ use counterfoil_audit::entry::{
     Column, FlowRefused, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, RemovedOfTag,
     Retention, Transform,
 };
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, MarkTerms};
 use counterfoil_policy::coarse::{CoarseCount, CoarseShare};
-use counterfoil_policy::minimise::{Minimised, Report, TagLoss};
+use counterfoil_policy::minimise::{Report, TagLoss};
 use counterfoil_policy::tag::Tag;
-use counterfoil_proto::WireError;
-use counterfoil_proto::delivery::{DeliveredRows, Delivery, DeliveryContext};
+use counterfoil_proto::delivery::DeliveryContext;
 use counterfoil_proto::v1::flow_status::Stage;
-use rand::rngs::SysRng;
-use rand_core::UnwrapErr;
 use time::{Duration, OffsetDateTime};
 
 use super::join::{Common, open_common};
+use super::marks::{Head, Marked, Whose};
 use super::registry::Running;
 use super::release::{NotRecorded, Stored};
 use super::submission::Submission;
@@ -158,33 +156,37 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
             .common
             .lock()
             .unwrap_or_else(PoisonError::into_inner),
-        Common::new(tags.iter().copied()),
+        Common::new(tags.iter().copied(), agreement.marks().map(MarkTerms::bits)),
     );
     let withheld = running.buckets(|all| all.withheld());
     let now = OffsetDateTime::now_utc();
-    if common.table.len() < agreement.minimum_match() as usize {
+    if common.len() < agreement.minimum_match() as usize {
         return Err(Ending::Refused(under_minimum(agreement)));
     }
-    let minimised = common.table.minimise(agreement.k());
-    let told = Told::of_report(minimised.report(), withheld);
-    let delivery = Delivery {
+    let failed = |e: ValueError| Ending::Failed(e.to_string());
+    let whose = Whose {
+        recipient: running.grant.recipient.org.as_str(),
+        flow: &running.grant.flow.to_string(),
+    };
+    let marked = Marked::of(common, agreement, &tags, &whose, &broker.mark_key);
+    let minimal = marked
+        .and_then(|marked| marked.minimise(agreement.k()))
+        .map_err(failed)?;
+    let told = Told::of_report(minimal.report(), withheld);
+    let head = Head {
         columns: tags.iter().map(|tag| tag.name().to_string()).collect(),
-        rows: in_order(&minimised, common.match_ids, tags.len())
-            .map_err(|e| Ending::Failed(e.to_string()))?,
         generalised: told.generalised.to_string(),
         suppressed: told.suppressed.to_string(),
     };
-    drop(minimised);
     let context = DeliveryContext {
         flow: *running.grant.flow.as_bytes(),
         agreement: *agreement.digest().as_bytes(),
     };
     let public_key = running.request.body().delivery_key.as_bytes();
-    let sealed = delivery
-        .seal(public_key, &context, &mut UnwrapErr(SysRng))
+    let sealed = minimal
+        .seal(head, &context, public_key)
         .map_err(|e| Ending::Failed(e.to_string()))?;
-    let described =
-        intent(running, &tags, &told, now).map_err(|e| Ending::Failed(e.to_string()))?;
+    let described = intent(running, &tags, &told, now).map_err(failed)?;
     Stored::store(&broker.deliveries, &sealed, |sha256, bytes| ReleaseIntent {
         result: ReleaseResult {
             sha256,
@@ -199,31 +201,6 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
             "the broker could not store the delivery; its operator finds the reason".into(),
         )
     })
-}
-
-/// The rows that are delivered, by their match ids: those of different buckets are random alike, so in their order nothing
-/// tells the buckets apart.
-fn in_order(
-    minimised: &Minimised,
-    match_ids: Vec<[u8; 16]>,
-    columns: usize,
-) -> Result<DeliveredRows, WireError> {
-    let mut value_bytes = 0;
-    let mut order = Vec::with_capacity(minimised.len());
-    for (number, (index, cells)) in (0_u32..).zip(minimised.rows()) {
-        value_bytes += cells.map(str::len).sum::<usize>();
-        order.extend(match_ids.get(index as usize).map(|id| (*id, number)));
-    }
-    drop(match_ids);
-    // Within a bucket they rise already: a stable sort merges such runs.
-    order.sort_by_key(|(match_id, _)| u128::from_be_bytes(*match_id));
-    let mut rows = DeliveredRows::with_room(columns, order.len(), value_bytes);
-    for (match_id, number) in order {
-        if let Some(cells) = minimised.row(number) {
-            rows.push(&match_id, cells)?;
-        }
-    }
-    Ok(rows)
 }
 
 /// Everything that the entry says of a release, but for the sealed bytes' digest and size.
@@ -285,6 +262,8 @@ fn intent(
             until: Timestamp::from_time(until)?,
             deletion_due: Timestamp::from_time(deletion_due)?,
         },
+        // `Stored` puts in those of what was sealed.
+        marks: None,
     })
 }
 

@@ -10,6 +10,7 @@ use counterfoil_policy::tag::Tag;
 use counterfoil_proto::payload::Layout;
 use counterfoil_psi::Role;
 use counterfoil_psi::{PayloadLength, RowContext, RowKey};
+use counterfoil_watermark::{MarkTag, TagBits};
 use zeroize::Zeroizing;
 
 use super::submission::{MATCH_ID_BYTES, Submission};
@@ -17,12 +18,16 @@ use super::submission::{MATCH_ID_BYTES, Submission};
 /// The common rows, opened and checked against the agreement.
 pub(crate) struct Common {
     /// One value per tag of the flow.
-    pub(crate) table: Table,
+    table: Table,
     /// Names each row of the table to the recipient, for its session only; within a bucket in rising order.
-    pub(crate) match_ids: Vec<MatchId>,
+    match_ids: Vec<MatchId>,
+    /// By which the marks know each row of the table. In memory alone, and gone once the delivery is sealed.
+    mark_tags: Vec<MarkTag>,
+    /// Bits of a mark tag; none if rows have none.
+    bits: Option<TagBits>,
 }
 
-type MatchId = [u8; MATCH_ID_BYTES];
+pub(crate) type MatchId = [u8; MATCH_ID_BYTES];
 
 /// A submission that no honest agent makes. The flow ends; nothing was opened to anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,18 +41,30 @@ pub(crate) enum JoinError {
 }
 
 impl Common {
-    /// Nothing yet, of a flow with these tags.
-    pub(crate) fn new<'t>(tags: impl Iterator<Item = &'t Tag>) -> Self {
+    /// Nothing yet, of a flow with these tags whose rows have mark tags of so many bits.
+    pub(crate) fn new<'t>(tags: impl Iterator<Item = &'t Tag>, bits: Option<TagBits>) -> Self {
         Self {
             table: Table::new(tags),
             match_ids: Vec::new(),
+            mark_tags: Vec::new(),
+            bits,
         }
+    }
+
+    /// Common rows.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// For [`super::marks::Marked`], through which alone rows go on.
+    pub(super) fn into_parts(self) -> (Table, Vec<MatchId>, Vec<MarkTag>) {
+        (self.table, self.match_ids, self.mark_tags)
     }
 }
 
 /// Opens the rows of a bucket whose match id both sides submitted and whose key fits, and adds them to the common ones.
 ///
-/// A row that does not open, whose consent proof is not in force at `now`, or whose values break the agreement, counts as
+/// A row that does not open, whose consent proof is not in force at `now`, or whose values or mark tag break the agreement, counts as
 /// unmatched and nobody is told which: a visible failure would tell whoever made it that the other side holds that customer.
 pub(crate) fn open_common(
     agreement: &Agreement,
@@ -69,7 +86,7 @@ pub(crate) fn open_common(
         let key = pair.key.first_chunk().map(RowKey::from_bytes);
         let opened =
             key.and_then(|key| context.open_into(&key, Role::Owner, pair.sealed, &mut payload));
-        let taken = opened.and_then(|()| take_row(layout, &payload, proven, &mut common.table));
+        let taken = opened.and_then(|()| take_row(layout, &payload, proven, common));
         if taken.is_some() {
             common.match_ids.push(pair.match_id);
         }
@@ -115,13 +132,18 @@ fn take_row(
     layout: &Layout,
     payload: &[u8],
     proven: Option<Timestamp>,
-    table: &mut Table,
+    common: &mut Common,
 ) -> Option<()> {
-    let (proof, values) = layout.decode(payload).ok()?;
+    let (head, values) = layout.decode(payload).ok()?;
     if let Some(now) = proven {
-        RowProof::check(proof?, now).ok()?;
+        RowProof::check(head.proof?, now).ok()?;
     }
-    table.push(&values).ok()?;
+    let mark_tag = match common.bits {
+        Some(bits) => Some(MarkTag::new(head.mark_tag?, bits)?),
+        None => None,
+    };
+    common.table.push(&values).ok()?;
+    common.mark_tags.extend(mark_tag);
     Some(())
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use counterfoil_audit::entry::FlowGranted;
 use counterfoil_audit::entry::{Digest, FlowId, OrgName};
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, MarkTerms};
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_proto::v1::Offer;
 use counterfoil_proto::v1::flow_status::Stage;
@@ -126,7 +126,7 @@ impl Registry {
         let bucket_rows = agreement.caps().bucket_rows;
         let tags = request.body().tags.iter();
         let tags = tags.filter_map(|name| agreement.tag(name));
-        let common = Mutex::new(Common::new(tags));
+        let common = Mutex::new(Common::new(tags, agreement.marks().map(MarkTerms::bits)));
         let flow = grant.flow;
         let now = Instant::now();
         let attendance = || Attendance { open: 0, left: now };

@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::blobs::Deliveries;
+use super::marks::Sealed;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::log::{Decided, LogDown, Recorded, RecordedRelease};
@@ -60,15 +61,20 @@ impl From<LogDown> for NotRecorded {
 }
 
 impl Stored {
-    /// Step 0. `intent` describes the sealed bytes by their digest and size. Blocks.
+    /// Step 0. `intent` describes the sealed bytes by their digest and size; the marks in them are put in here. Blocks.
     pub(crate) fn store(
         deliveries: &Deliveries,
-        sealed: &[u8],
+        sealed: &Sealed,
         intent: impl FnOnce(Digest, Integer) -> ReleaseIntent,
     ) -> Result<Self, Error> {
+        let marks = sealed.marks().cloned();
+        let sealed = sealed.bytes();
         let sha256 = Digest::from_bytes(Sha256::digest(sealed).into());
         let bytes = Integer::new(sealed.len() as u64).map_err(|e| Error::Log(e.to_string()))?;
-        let intent = intent(sha256, bytes);
+        let intent = ReleaseIntent {
+            marks,
+            ..intent(sha256, bytes)
+        };
         deliveries.store(*intent.flow.as_bytes(), sealed)?;
         Ok(Self { intent })
     }

@@ -130,9 +130,14 @@ impl RunningFiles {
 /// The layout of stored rows.
 pub(crate) fn layout(header: &RowsHeader) -> Option<Layout> {
     let layout = Layout::from_wire(&header.columns).ok()?;
-    Some(match header.consent {
+    let layout = match header.consent {
         Some(_) => layout.proven(),
         None => layout,
+    };
+    Some(if header.marked {
+        layout.marked()
+    } else {
+        layout
     })
 }
 
@@ -178,6 +183,7 @@ mod tests {
             bucket,
             buckets: 3,
             consent: None,
+            marked: false,
         };
         let mut rows = Submission::rows(&header.session, 2, 2, layout).unwrap();
         let records = [session, session + 1].map(|byte| [byte; 16 + 9 + 16]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_proto::limits::PROOF_BYTES;
-use counterfoil_proto::payload::{Layout, Proof};
+use counterfoil_proto::payload::{Layout, Proof, RowHead};
 use counterfoil_psi::Role as Side;
 use counterfoil_psi::{
     IdentifierKind, IdentifierSet, Normaliser, PayloadLength, RowContext, SessionId, Token, dh,
@@ -63,6 +63,11 @@ pub(crate) const PROOF: Proof = {
     proof
 };
 
+/// A customer's mark tag, of 16 bits.
+pub(crate) fn mark_tag(customer: u32) -> u32 {
+    customer.wrapping_mul(0x9E37_79B9) >> 16
+}
+
 /// What owner and recipient submit for these customers; each of the owner's with its cells.
 pub(crate) fn submissions(
     agreement: &Agreement,
@@ -87,6 +92,10 @@ pub(crate) fn submissions_proving(
         Some(_) => layout.proven(),
         None => layout,
     };
+    let layout = match agreement.marks() {
+        Some(_) => layout.marked(),
+        None => layout,
+    };
     let length = PayloadLength::new(layout.payload_len()).unwrap();
     let context = RowContext::new(session, *agreement.digest().as_bytes(), length);
     let count = owners.len() as u64;
@@ -96,10 +105,14 @@ pub(crate) fn submissions_proving(
         .zip(owner)
         .map(|(token, (customer, cells))| {
             let proof = agreement.consent().map(|_| proof(*customer));
+            let head = RowHead {
+                proof: proof.as_ref(),
+                mark_tag: agreement.marks().map(|_| mark_tag(*customer)),
+            };
             let id = token.match_id();
             let sealed = context.seal(
                 token.into_seal_key(Side::Owner),
-                &layout.encode(proof.as_ref(), cells).unwrap(),
+                &layout.encode(head, cells).unwrap(),
             );
             [&id.as_bytes()[..], &sealed.unwrap()].concat()
         });

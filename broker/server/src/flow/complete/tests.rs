@@ -1,5 +1,5 @@
 use counterfoil_audit::entry::{AgreementRevoked, Event, FlowDeclined, PartnerRevoked};
-use counterfoil_proto::delivery::DeliverySecret;
+use counterfoil_proto::delivery::{Delivery, DeliverySecret};
 use counterfoil_proto::v1::{Consent, RowsHeader};
 use sha2::{Digest as _, Sha256};
 
@@ -56,6 +56,7 @@ async fn joined(world: &World, running: &Arc<Running>, rows: &Submission, keys: 
         bucket: 0,
         buckets: 1,
         consent: proven.then(Consent::default),
+        marked: layout.is_marked(),
     };
     broker.running.store_rows(flow, &header, rows).unwrap();
     let declared = Declared {

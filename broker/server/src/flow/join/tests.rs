@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::testing::{PROOF, TAGS, agreement, submissions, submissions_proving, version};
+use counterfoil_policy::agreement::MarkTerms;
 use counterfoil_proto::limits::PROOF_BYTES;
 
 fn now() -> Timestamp {
@@ -16,7 +17,8 @@ fn joined(
     keys: &Submission,
 ) -> Result<Common, JoinError> {
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
-    let mut common = Common::new(tags.into_iter());
+    let bits = agreement.marks().map(MarkTerms::bits);
+    let mut common = Common::new(tags.into_iter(), bits);
     open_common(agreement, rows, keys, now(), &mut common).map(|()| common)
 }
 
@@ -74,7 +76,7 @@ fn rows_that_both_hold_open_and_no_others() {
 fn buckets_are_added_to_each_other() {
     let agreement = agreement();
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
-    let mut common = Common::new(tags.into_iter());
+    let mut common = Common::new(tags.into_iter(), None);
     for (from, joined) in [(0, 10), (10, 20), (30, 30)] {
         let recipient: Vec<_> = (from..from + 10).collect();
         let (rows, keys) = submissions(&agreement, &rows_of(OWN, from..from + 20), &recipient);

@@ -10,11 +10,15 @@ const SEALED: &[u8] = b"sealed";
 
 async fn stored(world: &World, agreement: &Agreement) -> Stored {
     world.granted(agreement, 1, &TAGS).await;
-    Stored::store(&world.broker.deliveries, SEALED, |sha256, bytes| {
-        let mut intent = intent_event(agreement, 1);
-        (intent.result.sha256, intent.result.bytes) = (sha256, bytes);
-        intent
-    })
+    Stored::store(
+        &world.broker.deliveries,
+        &Sealed::without_rows(SEALED),
+        |sha256, bytes| {
+            let mut intent = intent_event(agreement, 1);
+            (intent.result.sha256, intent.result.bytes) = (sha256, bytes);
+            intent
+        },
+    )
     .unwrap()
 }
 

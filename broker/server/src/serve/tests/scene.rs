@@ -167,6 +167,7 @@ pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
         session: rows.session.as_bytes().to_vec(),
         count: rows.len() as u64,
         columns: tags.iter().map(column).collect(),
+        marked: false,
         consent: Some(consent(tags)),
         bucket: 0,
         buckets: 1,

@@ -27,7 +27,7 @@ fn prepare(rows: &str, config: &str, consents: &str) -> std::result::Result<Prep
         key: ReferenceKey::of_flow(&[5; 32], body.flow),
         now: fixture::now(),
     };
-    let plan = plan(world.dir.path(), &agreement, &body, Some(asked))?;
+    let plan = plan(world.dir.path(), &agreement, &body, Some(asked), None)?;
     load(&plan, &mut |_| ())
 }
 
@@ -117,8 +117,8 @@ fn only_rows_with_a_proof_for_exactly_this_are_kept_and_the_others_counted_by_re
     for (index, reference) in ["R1", "R2", "R9"].into_iter().enumerate() {
         let (index, mut payload) = (u32::try_from(index).unwrap(), Vec::new());
         prepared.write_payload(index, &mut payload).unwrap();
-        let (proof, _) = prepared.layout.decode(&payload).unwrap();
-        let proof = proof.unwrap();
+        let (head, _) = prepared.layout.decode(&payload).unwrap();
+        let proof = head.proof.unwrap();
         assert_eq!(RowProof::check(proof, fixture::now()), Ok(()));
         assert_eq!(proof[8..], key.mac(reference));
     }

@@ -1,0 +1,63 @@
+//! By what a dataset knows its customers, whichever identifier a recipient matches by.
+
+use counterfoil_psi::Normaliser;
+use zeroize::Zeroizing;
+
+/// The column that tells customers apart, for mark tags: the dataset's `customer`, or else its first identifier.
+#[derive(Clone, Debug)]
+pub struct CustomerKey {
+    column: String,
+    normaliser: Option<Normaliser>,
+}
+
+impl CustomerKey {
+    /// A column of keys of the owner's own.
+    pub(super) fn of_column(column: &str) -> Self {
+        Self {
+            column: column.to_owned(),
+            normaliser: None,
+        }
+    }
+
+    /// A column of identifiers.
+    pub(super) fn of_identifier(column: &str, normaliser: Normaliser) -> Self {
+        Self {
+            column: column.to_owned(),
+            normaliser: Some(normaliser),
+        }
+    }
+
+    /// The column's name.
+    #[must_use]
+    pub fn column(&self) -> &str {
+        &self.column
+    }
+
+    /// The key in a cell; `None` if there is none. Blanks around it do not count, and an identifier has one form.
+    #[must_use]
+    pub fn read(&self, cell: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let key = match self.normaliser {
+            Some(normaliser) => normaliser.normalise(cell).ok()?.as_bytes().to_vec(),
+            None => cell.trim().as_bytes().to_vec(),
+        };
+        (!key.is_empty()).then(|| Zeroizing::new(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use counterfoil_psi::IdentifierKind;
+
+    #[test]
+    fn spellings_of_a_customer_are_one_key() {
+        let own = CustomerKey::of_column("id");
+        assert_eq!(own.read(" C-7 "), own.read("C-7"));
+        assert_ne!(own.read("C-7"), own.read("c-7"));
+        assert_eq!(own.read("  "), None);
+        let mail = Normaliser::new(IdentifierKind::Email, None);
+        let mail = CustomerKey::of_identifier("mail", mail);
+        assert_eq!(mail.read("A@Example.com"), mail.read(" a@example.com"));
+        assert_eq!(mail.read("not a mail"), None);
+    }
+}

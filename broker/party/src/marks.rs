@@ -1,0 +1,61 @@
+//! The marks of a delivery, as both sides read them in the log's entry.
+
+use std::fmt;
+
+use counterfoil_audit::entry::ReleaseMarks;
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::text::TagName;
+use counterfoil_watermark::Traceability;
+use serde::Serialize;
+
+/// That a delivery is marked, and what a leak of it would tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeliveryMarks {
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS`.
+    pub lineage: String,
+    /// The tags that carry marks.
+    pub tags: Vec<String>,
+    /// Rows by which its recipient is named, and how many together.
+    #[serde(flatten)]
+    pub traceability: Traceability,
+}
+
+impl DeliveryMarks {
+    /// What an entry says.
+    #[must_use]
+    pub fn of(marks: &ReleaseMarks) -> Self {
+        let tags = marks.columns.as_slice().iter();
+        Self {
+            lineage: marks.lineage.to_string(),
+            tags: tags.map(ToString::to_string).collect(),
+            traceability: Traceability {
+                rows_needed: marks.rows_needed.map(|rows| rows.value()),
+                colluders_max: marks.colluders_max,
+            },
+        }
+    }
+}
+
+impl fmt::Display for DeliveryMarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.traceability.fmt(f)
+    }
+}
+
+/// Whether an entry says of marks what the agreement and the tags that were asked for make.
+pub(crate) fn as_agreed(
+    marks: Option<&ReleaseMarks>,
+    agreement: &Agreement,
+    asked: &[TagName],
+) -> bool {
+    match (marks, agreement.marks()) {
+        (None, None) => true,
+        (Some(said), Some(agreed)) => {
+            let lineage = agreed.lineage_of(asked);
+            let columns = lineage.columns().iter().map(|column| column.name());
+            let told = said.columns.as_slice().iter().map(|name| name.as_str());
+            said.lineage.as_str() == agreed.name() && columns.eq(told)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,56 @@
+//! Mark tags: the pseudonyms by which the broker marks rows without knowing anybody.
+
+use counterfoil_policy::agreement::Agreement;
+use counterfoil_watermark::{TagBits, TraceKey};
+
+use crate::data::{CustomerKey, Row};
+use crate::error::Result;
+use crate::home::Home;
+
+/// Bytes of a mark tag in a row.
+pub(super) const TAG_BYTES: usize = 4;
+
+/// Makes the mark tags of a flow's rows.
+pub(super) struct MarkTags {
+    key: TraceKey,
+    lineage: Box<str>,
+    bits: TagBits,
+    customer: CustomerKey,
+}
+
+/// The owner's key of an agreement's lineage, made when it is first needed; none if deliveries are not marked.
+pub(super) fn trace_key(home: &Home, agreement: &Agreement) -> Result<Option<TraceKey>> {
+    let marks = agreement.marks();
+    marks
+        .map(|marks| home.make_trace_key(marks.name()))
+        .transpose()
+}
+
+impl MarkTags {
+    /// Of an agreement with marks; none of another.
+    pub(super) fn of(
+        agreement: &Agreement,
+        key: Option<TraceKey>,
+        customer: CustomerKey,
+    ) -> Option<Self> {
+        let marks = agreement.marks()?;
+        Some(Self {
+            key: key?,
+            lineage: marks.name().into(),
+            bits: marks.bits(),
+            customer,
+        })
+    }
+
+    /// The column that the tags are made from.
+    pub(super) fn column(&self) -> &str {
+        self.customer.column()
+    }
+
+    /// The tag of a row, big-endian; `None` if the row does not say whose it is.
+    pub(super) fn tag(&self, row: &Row<'_>) -> Option<[u8; TAG_BYTES]> {
+        let customer = self.customer.read(row.get(self.customer.column())?)?;
+        let tag = self.key.tag(&self.lineage, &customer, self.bits);
+        Some(tag.get().to_be_bytes())
+    }
+}
