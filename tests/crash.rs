@@ -139,7 +139,9 @@ impl Trial {
             Victim::Recipient => exchange.kill(),
         }
         let done = exchange.finish();
-        assert!([0, 4, 5, -1].contains(&done.exit), "{done:#?}");
+        // Who is killed before the request is asked for denies it by being away.
+        let away = done.exit == 4 && done.err.contains("the agent of `bank` is not connected");
+        assert!(away || [0, 5, -1].contains(&done.exit), "{done:#?}");
         self.check_deliveries();
         let left = self.world.interrupted();
         for flow in &left {
