@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hkdf::HkdfExtract;
+use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -75,7 +76,7 @@ impl Token {
     /// The name of this item in this session.
     #[must_use]
     pub fn match_id(&self) -> MatchId {
-        let derived = self.derived(MATCH_ID);
+        let derived = self.derived(&MATCH_ID);
         MatchId(derived.first_chunk().copied().unwrap_or_default())
     }
 
@@ -101,20 +102,54 @@ impl Token {
     /// SHA-256 stands for a random oracle as it does for the token (Coron et al. 2005): what comes out for one
     /// purpose says nothing of the token or of another purpose. HKDF-Expand would take four
     /// compressions where this takes one, for a secret that is uniform already.
-    fn derived(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
-        let mut input = Zeroizing::new([0; 4 + 32 + 19]);
-        let parts = 1_u32.to_be_bytes().into_iter().chain(self.0).chain(purpose);
-        for (to, from) in input.iter_mut().zip(parts) {
-            *to = from;
+    ///
+    /// The padding of a single block of known length is constant, so the compression is called as such.
+    fn derived(&self, purpose: &Purpose) -> Zeroizing<[u8; 32]> {
+        let mut block = Zeroizing::new(DERIVATION);
+        if let Some((place, rest)) = block.get_mut(4..).and_then(<[u8]>::split_first_chunk_mut) {
+            *place = self.0;
+            if let Some((place, _)) = rest.split_first_chunk_mut() {
+                *place = *purpose;
+            }
         }
-        Zeroizing::new(Sha256::digest(input.as_slice()).into())
+        let mut state = Zeroizing::new(SHA256_START);
+        compress256(&mut state, std::slice::from_ref(&*block));
+        let mut derived = Zeroizing::new([0; 32]);
+        for (to, word) in derived.as_chunks_mut().0.iter_mut().zip(state.iter()) {
+            *to = word.to_be_bytes();
+        }
+        derived
     }
 }
 
-const fn row_purpose(sealer: Role) -> Purpose {
+/// The block of a derivation: counter, room for token and purpose, and SHA-256's padding of 55 bytes (FIPS 180-4, section
+/// 5.1.1).
+const DERIVATION: [u8; 64] = {
+    let mut block = [0; 64];
+    block[3] = 1;
+    block[4 + 32 + 19] = 0x80;
+    let bits = (8_u16 * (4 + 32 + 19)).to_be_bytes();
+    block[62] = bits[0];
+    block[63] = bits[1];
+    block
+};
+
+/// FIPS 180-4, section 5.3.3.
+const SHA256_START: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+
+const fn row_purpose(sealer: Role) -> &'static Purpose {
     match sealer {
-        Role::Owner => OWNER_ROW,
-        Role::Recipient => RECIPIENT_ROW,
+        Role::Owner => &OWNER_ROW,
+        Role::Recipient => &RECIPIENT_ROW,
     }
 }
 

@@ -119,18 +119,6 @@ impl Noise {
         let from = shape.path_blocks();
         self.choices.get(from..from + NOISE + 1).unwrap_or_default()
     }
-
-    /// The noisy vector: zero but for one place in each tree.
-    fn vector(&self, shape: &Shape) -> Zeroizing<Vec<u128>> {
-        let mut vector = Zeroizing::new(vec![0; shape.noisy()]);
-        let trees = vector.chunks_mut(shape.leaves);
-        for ((tree, hole), scalar) in trees.zip(self.holes.iter()).zip(self.scalars(shape)) {
-            if let Some(place) = tree.get_mut(*hole) {
-                *place = *scalar;
-            }
-        }
-        vector
-    }
 }
 
 /// A random word as a number below `range`; the bias is below 2^-40.
@@ -170,19 +158,18 @@ impl Extended {
                 .solve(items)
                 .map_err(|_| Error::from(Misuse::Unsolvable))
         };
-        let (store, ((answers, sum), noise)) = rayon::join(solve, || {
-            let (mut answers, sum) = self.answers(trees);
-            code::compress(&mut answers, shape.length);
-            answers.truncate(shape.length);
-            let mut noise = self.noise.vector(&shape);
-            code::compress(&mut noise, shape.length);
-            ((answers, sum), noise)
+        let (store, (vector, sum)) = rayon::join(solve, || {
+            let (mut vector, sum) = self.answers_and_noise(trees);
+            code::compress(&mut vector, shape.length);
+            (vector, sum)
         });
         let mut store = store?;
-        for (place, noise) in store.iter_mut().zip(noise.iter()) {
+        let mut answers = Zeroizing::new(Vec::with_capacity(shape.length));
+        for (place, [answer, noise]) in store.iter_mut().zip(vector.iter()) {
             *place ^= noise;
+            answers.push(*answer);
         }
-        drop(noise);
+        drop(vector);
         let mut header = Vec::new();
         put(
             &mut header,
@@ -205,28 +192,36 @@ impl Extended {
         Ok((submitted, Masked { header, store }))
     }
 
-    /// The product of the noise and the peer's difference, less the peer's vector, before
-    /// compression; and its sum for the check.
-    fn answers(&self, trees: &[u8]) -> (Zeroizing<Vec<u128>>, u128) {
+    /// Before compression, side by side: the product of the noise and the peer's difference, less the peer's vector; and the
+    /// noise, which is zero but for one place in each tree. Then the sum of the first for the check.
+    fn answers_and_noise(&self, trees: &[u8]) -> (Zeroizing<Vec<[u128; 2]>>, u128) {
         let shape = self.direction.shape;
         let growth = growth(&self.direction);
         let products = Zeroizing::new(packed(&shape, &self.rows));
-        let mut vector = Zeroizing::new(vec![0; shape.noisy()]);
+        let mut vector = Zeroizing::new(vec![[0; 2]; shape.noisy()]);
+        let scalars = self.noise.scalars(&shape);
         let sums: Vec<u128> = vector
             .par_chunks_mut(shape.leaves)
             .zip(trees.par_chunks(16 * (2 * shape.depth() + 1)))
-            .zip(self.noise.holes.par_iter())
+            .zip(self.noise.holes.par_iter().zip(scalars))
             .zip(products.par_iter())
             .enumerate()
-            .map(|(tree, (((leaves, message), hole), product))| {
+            .map(|(tree, (((pairs, message), (hole, scalar)), product))| {
                 let message = take(message);
                 let (known, correction) = self.known_sums(tree, *hole, &message);
-                growth.grow_punctured(*hole, &known, leaves);
+                let mut leaves = Zeroizing::new(vec![0; pairs.len()]);
+                growth.grow_punctured(*hole, &known, &mut leaves);
                 let others = leaves.iter().fold(0, |sum, leaf| sum ^ leaf);
                 if let Some(leaf) = leaves.get_mut(*hole) {
                     *leaf = others ^ correction ^ product;
                 }
-                self.drawn.weights.of_tree(leaves)
+                for (pair, leaf) in pairs.iter_mut().zip(leaves.iter()) {
+                    *pair = [*leaf, 0];
+                }
+                if let Some([_, noise]) = pairs.get_mut(*hole) {
+                    *noise = *scalar;
+                }
+                self.drawn.weights.of_tree(&leaves)
             })
             .collect();
         let mask = products.last().copied().unwrap_or_default();

@@ -38,8 +38,43 @@ const COEFFICIENT_BLOCKS: usize = 256;
 /// The first 16 bytes of SHA-256 of "counterfoil/vole/code/v1".
 const SEED: u128 = 0xb148_78f8_856c_6df7_e3e5_5310_c15f_dde6;
 
+/// An element of a vector that is compressed, or several of vectors that are compressed at once: the places that an output reads lie far apart in
+/// memory, and fetching them is most of the work.
+pub(super) trait Element: Copy + Default + Send + Sync {
+    /// Adds another.
+    fn add(&mut self, other: Self);
+    /// Itself if the bit is 1, zero if it is 0.
+    fn times_bit(self, bit: usize) -> Self;
+}
+
+impl Element for u128 {
+    #[inline]
+    fn add(&mut self, other: Self) {
+        *self ^= other;
+    }
+
+    #[inline]
+    fn times_bit(self, bit: usize) -> Self {
+        self & 0_u128.wrapping_sub(bit as u128)
+    }
+}
+
+impl Element for [u128; 2] {
+    #[inline]
+    fn add(&mut self, other: Self) {
+        for (to, from) in self.iter_mut().zip(other) {
+            *to ^= from;
+        }
+    }
+
+    #[inline]
+    fn times_bit(self, bit: usize) -> Self {
+        self.map(|part| part.times_bit(bit))
+    }
+}
+
 /// Compresses: the first `k` elements of `x` become the result, the others are overwritten.
-pub(super) fn compress(x: &mut [u128], k: usize) {
+pub(super) fn compress<E: Element>(x: &mut [E], k: usize) {
     let Some((out, rest)) = x.split_at_mut_checked(k) else {
         return;
     };
@@ -48,10 +83,10 @@ pub(super) fn compress(x: &mut [u128], k: usize) {
     expand(rest, out);
 }
 
-fn convolute(x: &mut [u128], pass: u64) {
+fn convolute<E: Element>(x: &mut [E], pass: u64) {
     let mut coefficients = Coefficients::new(pass);
     // Those of the groups before the first are zero.
-    let mut tables = [[0_u128; SUMS]; TABLES];
+    let mut tables = [[E::default(); SUMS]; TABLES];
     let (groups, rest) = x.as_chunks_mut::<GROUP>();
     let mut number = 0;
     for group in groups {
@@ -61,7 +96,7 @@ fn convolute(x: &mut [u128], pass: u64) {
         }
         number += 1;
     }
-    let mut last = [0; GROUP];
+    let mut last = [E::default(); GROUP];
     for (to, from) in last.iter_mut().zip(&*rest) {
         *to = *from;
     }
@@ -76,12 +111,12 @@ fn convolute(x: &mut [u128], pass: u64) {
 /// the group before, of that before it, and so on five times; then four for the rest of the window, which
 /// begins in the sixth group before and ends in the element's own.
 #[inline]
-fn convoluted(
-    mut group: [u128; GROUP],
+fn convoluted<E: Element>(
+    mut group: [E; GROUP],
     words: [u32; GROUP],
-    tables: &[[u128; SUMS]; TABLES],
+    tables: &[[E; SUMS]; TABLES],
     number: usize,
-) -> [u128; GROUP] {
+) -> [E; GROUP] {
     let sum = |distance: usize, which: usize| {
         let table = tables.get(number.wrapping_sub(distance) % TABLES);
         let sum = table.and_then(|table| table.get(which % SUMS));
@@ -89,22 +124,22 @@ fn convoluted(
     };
     for (place, (element, word)) in group.iter_mut().zip(words).enumerate() {
         for distance in 2..=WHOLE {
-            *element ^= sum(distance, nibble(word, distance - 1));
+            element.add(sum(distance, nibble(word, distance - 1)));
         }
         // What lies in the own group comes below, and what is always added is the one before the window.
         let outside = nibble(word, WHOLE) & ((SUMS - 1) << place);
-        *element ^= sum(WHOLE + 1, outside | ((1 << place) >> 1));
+        element.add(sum(WHOLE + 1, outside | ((1 << place) >> 1)));
         if place == 0 {
-            *element ^= sum(WHOLE + 2, SUMS / 2);
+            element.add(sum(WHOLE + 2, SUMS / 2));
         }
-        *element ^= sum(1, nibble(word, 0));
+        element.add(sum(1, nibble(word, 0)));
     }
     for place in 1..GROUP {
         let (known, rest) = group.split_at_mut(place);
         if let (Some(element), Some(word)) = (rest.first_mut(), words.get(place)) {
             for (bit, known) in known.iter().enumerate() {
                 let bit = nibble(*word, WHOLE) >> bit & 1;
-                *element ^= known & 0_u128.wrapping_sub(bit as u128);
+                element.add(known.times_bit(bit));
             }
         }
     }
@@ -117,14 +152,14 @@ const fn nibble(word: u32, number: usize) -> usize {
 
 /// The sum of each subset of a group.
 #[inline]
-fn all_sums(group: [u128; GROUP]) -> [u128; SUMS] {
-    let mut sums = [0; SUMS];
+fn all_sums<E: Element>(group: [E; GROUP]) -> [E; SUMS] {
+    let mut sums = [E::default(); SUMS];
     let mut filled = 1;
     for element in group {
         let (known, next) = sums.split_at_mut(filled);
         for (to, from) in next.iter_mut().zip(known) {
             *to = *from;
-            *to ^= element;
+            to.add(element);
         }
         filled *= 2;
     }
@@ -132,7 +167,7 @@ fn all_sums(group: [u128; GROUP]) -> [u128; SUMS] {
 }
 
 /// The first elements, to which those at the end are still to be added.
-fn wrap(x: &mut [u128], pass: u64) {
+fn wrap<E: Element>(x: &mut [E], pass: u64) {
     let length = x.len();
     let mut coefficients = Coefficients::new(pass);
     for first in (0..=WINDOW).step_by(GROUP) {
@@ -145,7 +180,7 @@ fn wrap(x: &mut [u128], pass: u64) {
                 if let Some(from) = before.and_then(|before| x.get(before)).copied()
                     && let Some(to) = x.get_mut(place)
                 {
-                    *to ^= from;
+                    to.add(from);
                 }
             }
         }
@@ -194,7 +229,7 @@ impl Coefficients {
     }
 }
 
-fn expand(from: &[u128], out: &mut [u128]) {
+fn expand<E: Element>(from: &[E], out: &mut [E]) {
     out.par_chunks_mut(ROWS_BATCH)
         .enumerate()
         .for_each(|(number, out)| {
@@ -203,7 +238,7 @@ fn expand(from: &[u128], out: &mut [u128]) {
             Stream::new(SEED, EXPANSION + number as u64).fill(&mut words);
             for (out, words) in out.iter_mut().zip(words.as_chunks::<2>().0) {
                 for place in places(*words, from.len()) {
-                    *out ^= from.get(place).copied().unwrap_or_default();
+                    out.add(from.get(place).copied().unwrap_or_default());
                 }
             }
         });
