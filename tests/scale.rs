@@ -1,6 +1,7 @@
 //! How long an exchange of N x N rows takes, half of them common: three processes, from files to files.
 //!
-//! `cargo bench -p counterfoil-tests --bench scale`, or with `COUNTERFOIL_ROWS=1048576` for another size.
+//! `cargo bench -p counterfoil-tests --bench scale`, or with `COUNTERFOIL_ROWS=16777216 COUNTERFOIL_PROTOCOL=vole` for another size and
+//! protocol (`dh` unless it is said).
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +14,17 @@ fn main() {
         .ok()
         .and_then(|rows| rows.parse().ok())
         .unwrap_or(65_536);
+    let protocol = std::env::var("COUNTERFOIL_PROTOCOL").unwrap_or("dh".to_owned());
     let mut world = World::agreed_with(|text| {
-        text.replace("rows_per_flow = 1000000", "rows_per_flow = 10000000")
+        text.replace("rows_per_flow = 1000000", "rows_per_flow = 16777216")
+            .replace("protocol = \"dh\"", &format!("protocol = \"{protocol}\""))
     });
     let all = phones(1, rows + rows / 2);
     write_customers(&world.path("customers.csv"), &all[..rows]);
     write_policies(&world.path("policies.csv"), &all[rows / 2..]);
     std::fs::write(
         world.home("bank").join("limits.toml"),
-        "[default]\nrows_per_flow = 10000000\nidentifiers_per_period = 1000000000\n",
+        "[default]\nrows_per_flow = 16777216\nidentifiers_per_period = 1000000000\n",
     )
     .unwrap();
     counterfoil_tests::world::chmod_600(&world.home("bank").join("limits.toml"));
@@ -58,7 +61,8 @@ fn main() {
     );
 
     println!(
-        "{rows} x {rows} rows, {} delivered, {:.2} s wall",
+        "{rows} x {rows} rows, {}, {} delivered, {:.2} s wall",
+        done["protocol"],
         done["delivered"],
         wall.as_secs_f64()
     );

@@ -49,7 +49,7 @@ pub const TEXT_BYTES_MAX: usize = 128 * 1024;
 /// Largest canonical form, in bytes. It stands whole in a log entry of at most 65,535 bytes.
 pub const CANONICAL_BYTES_MAX: usize = 32 * 1024;
 /// Most rows of one flow that any agreement may allow.
-pub const ROWS_PER_FLOW_MAX: u32 = 10_000_000;
+pub const ROWS_PER_FLOW_MAX: u32 = 1 << 24;
 /// Rows of a bucket where an agreement does not say.
 pub const BUCKET_ROWS_DEFAULT: u32 = 1 << 20;
 

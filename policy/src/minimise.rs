@@ -66,7 +66,7 @@ pub enum RowError {
         reason: Unmapped,
     },
     /// More than [`ROWS_MAX`] rows.
-    #[error("the table has more than 10000000 rows")]
+    #[error("the table has more than {ROWS_MAX} rows")]
     TooManyRows,
 }
 

@@ -10,8 +10,8 @@ pub const CHUNK_BYTES: usize = 1024 * 1024;
 /// One Noise message, in bytes (Noise specification, section 3: 65,535).
 pub const NOISE_MESSAGE_BYTES_MAX: usize = 65_535;
 
-/// Rows of one side in one flow. The design's cap for one flow; an agreement may only lower it.
-pub const ROWS_MAX: u64 = 10_000_000;
+/// Rows of one side in one flow: the largest set that the matching takes. An agreement may only lower it.
+pub const ROWS_MAX: u64 = 1 << 24;
 
 /// Columns of one flow.
 pub const COLUMNS_MAX: usize = 64;

@@ -13,12 +13,12 @@ use crate::measure::{Cost, watch};
 pub fn run(protocol: &str, owner: &[String], recipient: &[String]) -> Cost {
     let mut world = World::agreed_with(|text| {
         let text = set(&text, "protocol = ", &format!("\"{protocol}\""));
-        set(&text, "rows_per_flow = ", "10000000")
+        set(&text, "rows_per_flow = ", "16777216")
     });
     write_customers(&world.path("customers.csv"), owner);
     write_policies(&world.path("policies.csv"), recipient);
     let limits = world.home("bank").join("limits.toml");
-    let text = "[default]\nrows_per_flow = 10000000\nidentifiers_per_period = 1000000000\n";
+    let text = "[default]\nrows_per_flow = 16777216\nidentifiers_per_period = 1000000000\n";
     std::fs::write(&limits, text).unwrap();
     chmod_600(&limits);
     world.start_owner();

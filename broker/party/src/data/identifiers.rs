@@ -290,6 +290,7 @@ impl<'a> Loader<'a> {
             self.set = self.set.filtered(keep, rng)?;
             self.payloads = self.payloads.filtered(keep);
         }
+        self.set.close();
         Ok(Loaded {
             set: self.set,
             payloads: self.payloads,

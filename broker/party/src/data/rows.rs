@@ -7,7 +7,7 @@ use super::error::SourceError;
 use super::parquet::ParquetReader;
 
 /// Most rows of one source, and so of one flow.
-pub const ROWS_MAX: u64 = 10_000_000;
+pub const ROWS_MAX: u64 = counterfoil_proto::limits::ROWS_MAX;
 /// Most columns of a source.
 pub const COLUMNS_MAX: usize = 4096;
 /// Most bytes of a cell; a longer one makes its row bad.

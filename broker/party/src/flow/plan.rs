@@ -83,7 +83,10 @@ impl Plan {
     pub(crate) fn split(&self, set: &IdentifierSet, role: Role) -> Result<Vec<Vec<u32>>> {
         let slots = usize::try_from(self.slots(role)).unwrap_or(usize::MAX);
         let key = BucketKey::from_bytes(self.key);
-        let mut parts: Vec<Vec<u32>> = (0..self.buckets).map(|_| Vec::new()).collect();
+        let room = slots.min(set.len());
+        let mut parts: Vec<Vec<u32>> = (0..self.buckets)
+            .map(|_| Vec::with_capacity(room))
+            .collect();
         for index in 0.. {
             let Some(item) = set.get(index) else { break };
             let bucket = usize::try_from(key.bucket_of(item, self.buckets)).unwrap_or(usize::MAX);

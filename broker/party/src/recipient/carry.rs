@@ -1,114 +1,133 @@
 //! What the recipient's own file holds beside the identifier, kept for the output.
 
-use zeroize::Zeroizing;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, Write as _};
+use std::path::Path;
 
-/// Bytes of a block; a row longer than that has a block of its own.
-const BLOCK_BYTES: usize = 1 << 20;
+use crate::data::{CELL_BYTES_MAX, Payloads, Row};
 
-/// Bytes of a [`Place`].
-pub(super) const PLACE_BYTES: usize = 8;
+/// Bytes of a row's number, which is kept as the payload of its identifier.
+const NUMBER_BYTES: usize = 4;
 
-/// Cells of rows, in blocks that never move and are wiped when dropped.
-#[derive(Default)]
+/// Cells of rows, in a file without a name that is gone with this value or this process: in memory they would be what
+/// bounds the size of a flow. It lies in the home, where the same cells are kept anyway until the flow is over.
+///
+/// The cells of every row that is looked at are written, and those of rows that repeat an identifier passed over again: a row's number says
+/// which it is.
 pub(super) struct Carried {
-    blocks: Vec<Zeroizing<Vec<u8>>>,
-}
-
-/// Where a row's cells begin: block and offset. It is kept as the payload of the row's identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    block: u32,
-    offset: u32,
-}
-
-impl Place {
-    pub(super) fn to_bytes(self) -> [u8; PLACE_BYTES] {
-        (u64::from(self.block) << 32 | u64::from(self.offset)).to_be_bytes()
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let both = u64::from_be_bytes(bytes.try_into().ok()?);
-        let block = u32::try_from(both >> 32).ok()?;
-        let offset = u32::try_from(both & u64::from(u32::MAX)).ok()?;
-        Some(Self { block, offset })
-    }
+    cells: usize,
+    /// None where no column is carried.
+    spool: Option<BufWriter<File>>,
+    next: u32,
 }
 
 impl Carried {
-    /// Keeps the cells of a row; `None` where 2^32 blocks are full, which no machine holds.
-    pub(super) fn push<'c>(
-        &mut self,
-        cells: impl Iterator<Item = &'c str> + Clone,
-    ) -> Option<Place> {
-        let needed: usize = cells.clone().map(|cell| 4 + cell.len()).sum();
-        let fits = self
-            .blocks
-            .last()
-            .is_some_and(|block| block.capacity() - block.len() >= needed);
-        if !fits {
-            self.blocks
-                .push(Zeroizing::new(Vec::with_capacity(needed.max(BLOCK_BYTES))));
-        }
-        let block = u32::try_from(self.blocks.len()).ok()?.checked_sub(1)?;
-        let bytes = self.blocks.last_mut()?;
-        let offset = u32::try_from(bytes.len()).ok()?;
-        for cell in cells {
-            bytes.extend_from_slice(&u32::try_from(cell.len()).ok()?.to_be_bytes());
-            bytes.extend_from_slice(cell.as_bytes());
-        }
-        Some(Place { block, offset })
+    /// For so many cells of each row; the file is made in this directory.
+    pub(super) fn new(cells: usize, directory: &Path) -> io::Result<Self> {
+        let spool = match cells {
+            0 => None,
+            _ => Some(BufWriter::new(tempfile::tempfile_in(directory)?)),
+        };
+        Ok(Self {
+            cells,
+            spool,
+            next: 0,
+        })
     }
 
-    /// The first `count` cells at a place, each with its length in front: as they stand in the map.
-    pub(super) fn raw(&self, place: Place, count: usize) -> Option<&[u8]> {
-        let block = self.blocks.get(usize::try_from(place.block).ok()?)?;
-        let row = block.get(usize::try_from(place.offset).ok()?..)?;
-        let mut rest = row;
-        for _ in 0..count {
-            let (len, tail) = rest.split_first_chunk::<4>()?;
-            let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
-            rest = tail.get(len..)?;
+    /// Bytes of a payload that [`push`](Self::push) fills.
+    pub(super) fn number_bytes(&self) -> usize {
+        self.spool.as_ref().map_or(0, |_| NUMBER_BYTES)
+    }
+
+    /// Cells of each row.
+    pub(super) fn cells(&self) -> usize {
+        self.cells
+    }
+
+    /// Keeps the cells of a row with these names, and writes its number.
+    pub(super) fn push(
+        &mut self,
+        row: &Row<'_>,
+        names: &[&str],
+        number: &mut [u8],
+    ) -> io::Result<()> {
+        let Some(spool) = &mut self.spool else {
+            return Ok(());
+        };
+        for name in names {
+            let cell = row.get(name).unwrap_or_default();
+            let length = u32::try_from(cell.len()).map_err(io::Error::other)?;
+            spool.write_all(&length.to_be_bytes())?;
+            spool.write_all(cell.as_bytes())?;
         }
-        row.get(..row.len() - rest.len())
+        for (to, from) in number.iter_mut().zip(self.next.to_be_bytes()) {
+            *to = from;
+        }
+        self.next = self
+            .next
+            .checked_add(1)
+            .ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(())
+    }
+
+    /// Reads the cells again from the first row on, of the rows with these numbers, which rise.
+    pub(super) fn read(self, numbers: Payloads) -> io::Result<CarriedRows> {
+        let spool = match self.spool {
+            None => None,
+            Some(spool) => {
+                let mut file = spool.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.rewind()?;
+                Some(BufReader::new(file))
+            }
+        };
+        Ok(CarriedRows {
+            cells: self.cells,
+            spool,
+            numbers,
+            at: 0,
+            raw: Vec::new(),
+        })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The cells of the rows that are kept, in their order.
+pub(super) struct CarriedRows {
+    cells: usize,
+    spool: Option<BufReader<File>>,
+    numbers: Payloads,
+    /// The number of the row that comes next in the file.
+    at: u32,
+    raw: Vec<u8>,
+}
 
-    #[test]
-    fn rows_come_back_across_blocks() {
-        let mut carried = Carried::default();
-        let long = "x".repeat(BLOCK_BYTES - 10);
-        let rows = [
-            vec!["a", ""],
-            vec![long.as_str(), "b"],
-            vec!["", "c"],
-            vec![&long, &long],
-        ];
-        let places: Vec<_> = rows
-            .iter()
-            .map(|row| carried.push(row.iter().copied()).unwrap())
-            .collect();
-        for (row, place) in rows.iter().zip(places) {
-            let place = Place::from_bytes(&place.to_bytes()).unwrap();
-            let mut expected = Vec::new();
-            for cell in row {
-                expected.extend((cell.len() as u32).to_be_bytes());
-                expected.extend(cell.as_bytes());
+impl CarriedRows {
+    /// The cells of the row at an index of the set, each with its length in front; to be called with each index in turn.
+    pub(super) fn raw(&mut self, index: usize) -> io::Result<&[u8]> {
+        let broken = || io::Error::other("the set and its rows do not fit");
+        self.raw.clear();
+        let Some(spool) = &mut self.spool else {
+            return Ok(&self.raw);
+        };
+        let number = self.numbers.get(index).and_then(|n| n.try_into().ok());
+        let number = u32::from_be_bytes(number.ok_or_else(broken)?);
+        while self.at <= number {
+            self.raw.clear();
+            for _ in 0..self.cells {
+                let mut length = [0; 4];
+                spool.read_exact(&mut length)?;
+                self.raw.extend_from_slice(&length);
+                let length =
+                    usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?;
+                if length > CELL_BYTES_MAX {
+                    return Err(broken());
+                }
+                let start = self.raw.len();
+                self.raw.resize(start + length, 0);
+                spool.read_exact(self.raw.get_mut(start..).unwrap_or_default())?;
             }
-            assert_eq!(carried.raw(place, 2).unwrap(), expected);
+            self.at += 1;
         }
-        assert_eq!(Place::from_bytes(&[0; 7]), None);
-        let nowhere = Place::from_bytes(&[0xFF; 8]).unwrap();
-        assert_eq!(carried.raw(nowhere, 1), None);
-    }
-
-    #[test]
-    fn no_cells_take_no_bytes() {
-        let mut carried = Carried::default();
-        let place = carried.push(std::iter::empty()).unwrap();
-        assert_eq!(carried.raw(place, 0), Some(&[][..]));
+        Ok(&self.raw)
     }
 }

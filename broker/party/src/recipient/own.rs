@@ -8,7 +8,7 @@
 //! the identifier. Integers are big-endian.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use counterfoil_psi::{IdentifierKind, IdentifierSet, Insertion, Normaliser};
 use crate::data::{CELL_BYTES_MAX, COLUMNS_MAX, Payloads};
 use crate::error::{Error, Result};
 
-use super::carry::{Carried, PLACE_BYTES, Place};
+use super::carry::Carried;
 use super::files;
 
 const MAGIC: &[u8] = b"counterfoil own rows 1\n";
@@ -28,43 +28,52 @@ pub(super) fn relative(flow: FlowId) -> String {
     format!("flows/{flow}.own")
 }
 
-/// The own identifiers, and what the file holds beside each.
+/// The own identifiers.
 pub(super) struct Own {
     pub(super) set: Arc<IdentifierSet>,
-    pub(super) places: Payloads,
+}
+
+/// The own identifiers as they were read, with what the file holds beside each.
+pub(super) struct Read {
+    pub(super) own: Own,
     pub(super) carried: Carried,
-    /// Carried cells of each row.
-    pub(super) carried_cells: usize,
+    /// Of each own identifier, for `carried`.
+    pub(super) numbers: Payloads,
 }
 
 /// Writes the rows: on return they are durable and whole, or not there. Blocks.
 ///
 /// # Errors
 /// [`Error::Io`], such as a full disk.
-pub(super) fn write(home: &Path, flow: FlowId, own: &Own) -> Result<()> {
+pub(super) fn write(home: &Path, flow: FlowId, read: Read) -> Result<Own> {
+    let Read {
+        own,
+        carried,
+        numbers,
+    } = read;
     files::write(&home.join(relative(flow)), |file| {
-        write_rows(BufWriter::new(file), own)
-    })
+        write_rows(BufWriter::new(file), &own.set, carried, numbers)
+    })?;
+    Ok(own)
 }
 
-fn write_rows(mut to: impl Write, own: &Own) -> io::Result<()> {
+fn write_rows(
+    mut to: impl Write,
+    set: &IdentifierSet,
+    carried: Carried,
+    numbers: Payloads,
+) -> io::Result<()> {
     let broken = || io::Error::other("the set and its rows do not fit");
-    let cells = u32::try_from(1 + own.carried_cells).map_err(|_| broken())?;
+    let cells = u32::try_from(1 + carried.cells()).map_err(|_| broken())?;
     to.write_all(MAGIC)?;
     to.write_all(&cells.to_be_bytes())?;
-    for index in (0..).take(own.set.len()) {
-        let identifier = own.set.expose_value(index).ok_or_else(broken)?;
-        let place = usize::try_from(index)
-            .ok()
-            .and_then(|index| own.places.get(index));
-        let carried = place
-            .and_then(Place::from_bytes)
-            .and_then(|place| own.carried.raw(place, own.carried_cells))
-            .ok_or_else(broken)?;
+    let mut carried = carried.read(numbers)?;
+    for (index, number) in (0_usize..).zip(0_u32..).take(set.len()) {
+        let identifier = set.expose_value(number).ok_or_else(broken)?;
         let length = u32::try_from(identifier.len()).map_err(|_| broken())?;
         to.write_all(&length.to_be_bytes())?;
         to.write_all(identifier.as_bytes())?;
-        to.write_all(carried)?;
+        to.write_all(carried.raw(index)?)?;
     }
     to.flush()
 }
@@ -87,24 +96,15 @@ pub(super) fn load(home: &Path, flow: FlowId, kind: IdentifierKind) -> Result<Op
     // What is canonical stays as it is, so the region does not matter.
     let normaliser = Normaliser::new(kind, None);
     let mut set = IdentifierSet::new(kind, &mut rand::rng());
-    let mut places = Payloads::new(PLACE_BYTES);
-    let mut carried = Carried::default();
-    let carried_cells = reader.cells.saturating_sub(1);
-    while let Some((identifier, rest)) = reader.next_row()?.and_then(<[String]>::split_first) {
+    while let Some(identifier) = reader.next_row()?.and_then(<[String]>::first) {
         let identifier = normaliser.normalise(identifier).ok();
         let inserted = identifier.and_then(|identifier| set.insert(&identifier).ok());
-        let place = carried.push(rest.iter().map(String::as_str));
-        let (Some(Insertion::New(_)), Some(place)) = (inserted, place) else {
+        let Some(Insertion::New(_)) = inserted else {
             return Err(reader.damaged());
         };
-        places.push(&place.to_bytes());
     }
-    Ok(Some(Own {
-        set: Arc::new(set),
-        places,
-        carried,
-        carried_cells,
-    }))
+    set.close();
+    Ok(Some(Own { set: Arc::new(set) }))
 }
 
 /// Own rows that are read one by one.

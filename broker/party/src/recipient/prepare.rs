@@ -1,6 +1,6 @@
 //! Reading the own source, before anything leaves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use counterfoil_policy::agreement::{Agreement, IdentifierType};
@@ -11,8 +11,8 @@ use crate::data::{OutputFile, ReadReport, Row, Verdict, Wanted, read_identifiers
 use crate::error::{Error, Result};
 use crate::flow::identifier_rule;
 
-use super::carry::{Carried, PLACE_BYTES};
-use super::own::Own;
+use super::carry::Carried;
+use super::own::{self, Own};
 use super::{Counts, ExchangeOptions, OnProgress, Progress};
 
 /// What to ask for, checked against the agreement as far as a mistake would be ours; whether it is granted is
@@ -121,31 +121,31 @@ pub(super) fn output_columns<'n>(columns: &'n [String], tags: &'n [TagName]) -> 
         .collect()
 }
 
-/// Reads the source. Blocks.
+/// Reads the source; carried cells are kept in a file in `directory` meanwhile. Blocks.
 ///
 /// # Errors
-/// [`Error::Load`].
+/// [`Error::Load`]; [`Error::Io`], such as a full disk.
 pub(super) fn read(
     options: &ExchangeOptions,
     plan: &Plan,
+    directory: &Path,
     progress: &OnProgress,
-) -> Result<(Own, ReadReport)> {
+) -> Result<(own::Read, ReadReport)> {
     let others: Vec<&str> = options.carry.iter().map(String::as_str).collect();
+    let failed = |error| Error::io("write", directory, error);
+    let mut carried = Carried::new(others.len(), directory).map_err(failed)?;
     let wanted = Wanted {
         column: &options.column,
         normaliser: plan.normaliser,
         others: &others,
-        payload_bytes: PLACE_BYTES,
+        payload_bytes: carried.number_bytes(),
     };
-    let mut carried = Carried::default();
-    let mut keep = |row: &Row<'_>, payload: &mut [u8]| {
-        let cells = others.iter().map(|name| row.get(name).unwrap_or_default());
-        match carried.push(cells) {
-            Some(place) => {
-                payload.copy_from_slice(&place.to_bytes());
-                Verdict::Keep
-            }
-            None => Verdict::Invalid("no memory is left for its carried columns".into()),
+    let mut fault = None;
+    let mut keep = |row: &Row<'_>, number: &mut [u8]| match carried.push(row, &others, number) {
+        Ok(()) => Verdict::Keep,
+        Err(error) => {
+            fault.get_or_insert(error);
+            Verdict::Leave
         }
     };
     let mut tell = |rows| progress(Progress::Reading { rows });
@@ -155,14 +155,20 @@ pub(super) fn read(
         Some(&mut keep),
         &mut tell,
         &mut rand::rng(),
-    )?;
+    );
+    if let Some(fault) = fault {
+        return Err(failed(fault));
+    }
+    let loaded = loaded?;
     let own = Own {
         set: Arc::new(loaded.set),
-        places: loaded.payloads,
-        carried,
-        carried_cells: others.len(),
     };
-    Ok((own, loaded.report))
+    let read = own::Read {
+        own,
+        carried,
+        numbers: loaded.payloads,
+    };
+    Ok((read, loaded.report))
 }
 
 pub(super) fn counts(report: &ReadReport) -> Counts {

@@ -54,12 +54,12 @@ pub async fn exchange(
     }
     let plan = prepare::plan(options, &agreement)?;
     let started = Instant::now();
-    let (plan, own, report) = read(options, plan, progress).await?;
+    let (plan, read, report) = read(home, options, plan, progress).await?;
     durations.read_ms = millis(started);
     let counts = prepare::counts(&report);
     progress(Progress::Read { report });
 
-    let size = recipient_size(own.set.len() as u64, &agreement).ok_or_else(|| {
+    let size = recipient_size(read.own.set.len() as u64, &agreement).ok_or_else(|| {
         Error::Input(format!(
             "one flow takes at most {ROWS_MAX} identifiers: split the file"
         ))
@@ -84,7 +84,7 @@ pub async fn exchange(
         progress,
         shard: Shard::WHOLE,
     };
-    let own = flow.keep(record.flow, own).await?;
+    let own = flow.keep(record.flow, read).await?;
     if let Err(error) = flow.request(&record).await {
         return Err(flow.give_up(record.flow, Failed::Over(error)));
     }
@@ -162,18 +162,20 @@ async fn in_force(home: &Home, id: &AgreementId) -> Result<Agreement> {
 }
 
 async fn read(
+    home: &Home,
     options: &ExchangeOptions,
     plan: Plan,
     progress: &OnProgress,
-) -> Result<(Plan, Own, crate::data::ReadReport)> {
+) -> Result<(Plan, own::Read, crate::data::ReadReport)> {
     let (options, progress) = (options.clone(), Arc::clone(progress));
+    let directory = home.path().join("flows");
     let (plan, read) = flow::off_thread(move || {
-        let read = prepare::read(&options, &plan, &progress);
+        let read = prepare::read(&options, &plan, &directory, &progress);
         (plan, read)
     })
     .await?;
-    let (own, report) = read?;
-    Ok((plan, own, report))
+    let (read, report) = read?;
+    Ok((plan, read, report))
 }
 
 fn sign(
@@ -289,17 +291,10 @@ impl Flow<'_> {
     }
 
     /// Keeps the own rows on disk, before anything is asked for.
-    async fn keep(&self, flow: FlowId, own: Own) -> Result<Own> {
+    async fn keep(&self, flow: FlowId, read: own::Read) -> Result<Own> {
         let home = self.home.path().to_owned();
-        let (own, kept) = flow::off_thread(move || {
-            let kept = own::write(&home, flow, &own);
-            (own, kept)
-        })
-        .await?;
-        match kept {
-            Ok(()) => Ok(own),
-            Err(error) => Err(self.give_up(flow, Failed::Over(error))),
-        }
+        let kept = flow::off_thread(move || own::write(&home, flow, read)).await?;
+        kept.map_err(|error| self.give_up(flow, Failed::Over(error)))
     }
 
     fn settle(

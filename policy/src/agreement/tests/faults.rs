@@ -183,9 +183,9 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
         ),
         (
             "rows_per_flow = 100000 ",
-            "rows_per_flow = 10000001 ",
+            "rows_per_flow = 16777217 ",
             "caps.rows_per_flow",
-            "10000000",
+            "16777216",
         ),
         (
             "rows_per_flow = 100000 ",

@@ -251,7 +251,7 @@ fn more_rows_than_the_cap_are_refused_before_reading() {
     );
     let error = source(&path).open().map(|_| ()).unwrap_err();
     assert!(
-        error.to_string().contains("has more than 10000000 rows"),
+        error.to_string().contains("has more than 16777216 rows"),
         "{error}"
     );
 }

@@ -421,9 +421,9 @@ fn synthetic(rows: u64) -> Result<u64, SourceError> {
 }
 
 #[test]
-fn the_ten_millionth_row_is_the_last() {
-    assert_eq!(synthetic(ROWS_MAX).unwrap(), 10_000_000);
-    let expected = "`a.csv` has more than 10000000 rows, the most that one flow takes: split it, or read it by a query \
+fn the_last_row_is_that_of_the_cap() {
+    assert_eq!(synthetic(ROWS_MAX).unwrap(), 16_777_216);
+    let expected = "`a.csv` has more than 16777216 rows, the most that one flow takes: split it, or read it by a query \
                     that selects fewer";
     assert_eq!(synthetic(ROWS_MAX + 1).unwrap_err().to_string(), expected);
 }
