@@ -157,13 +157,38 @@ impl Table {
     }
 
     /// Takes the marks back where a combination has under `k` rows. Once suffices: combinations only gain rows by it.
-    fn unmark(&mut self, k: u32) {
+    /// Tells of which rows.
+    fn unmark(&mut self, k: u32) -> Vec<bool> {
         let sizes = Sizes::of(self.keys.len(), self.rows.iter().copied());
-        for (group, unmarked) in self.rows.iter_mut().zip(&self.unmarked) {
-            if sizes.rows(*group) < k {
+        let rows = self.rows.iter_mut().zip(&self.unmarked);
+        rows.map(|(group, unmarked)| {
+            let taken_back = sizes.rows(*group) < k && group != unmarked;
+            if taken_back {
                 *group = *unmarked;
             }
+            taken_back
+        })
+        .collect()
+    }
+
+    /// For each column the share of the delivered cells that show what marks made of them.
+    fn marks_left(&self, taken_back: &[bool], kept: &[(u32, u32)]) -> Vec<f64> {
+        let mut left = vec![0_u32; self.columns.len()];
+        for (row, told) in kept {
+            let row = *row as usize;
+            let Some(own) = self.rows.get(row) else {
+                continue;
+            };
+            if taken_back.get(row) == Some(&true) {
+                continue;
+            }
+            let cells = self.keys.codes(*own).iter().zip(self.keys.codes(*told));
+            for (left, (own, told)) in left.iter_mut().zip(cells) {
+                *left += u32::from(own == told);
+            }
         }
+        let all = kept.len().max(1) as f64;
+        left.into_iter().map(|left| f64::from(left) / all).collect()
     }
 
     /// Rows in the table.
@@ -184,9 +209,7 @@ impl Table {
     /// the same cells in that order.
     #[must_use]
     pub fn minimise(mut self, k: u32) -> Minimised {
-        if !self.unmarked.is_empty() {
-            self.unmark(k);
-        }
+        let taken_back = self.unmark(k);
         self.columns.iter_mut().for_each(Column::close);
         let told = self.told(k);
         let moves = || {
@@ -200,7 +223,9 @@ impl Table {
         let kept = kept.filter_map(|(index, group)| Some((index, group.filter(large)?)));
         let kept: Vec<(u32, u32)> = kept.collect();
         let report = Report::of(&self.columns, &self.keys, &self.rows, &kept);
+        let marks_left = self.marks_left(&taken_back, &kept);
         Minimised {
+            marks_left,
             columns: self.columns,
             keys: self.keys,
             kept,
@@ -212,7 +237,9 @@ impl Table {
     fn told(&mut self, k: u32) -> Vec<Option<u32>> {
         let sizes = Sizes::of(self.keys.len(), self.rows.iter().copied());
         let all = 0..self.keys.len();
-        let (large, small): (Vec<u32>, Vec<u32>) = all.partition(|group| sizes.rows(*group) >= k);
+        // A combination that marks left, or that was given back, is nobody's any more.
+        let held = all.filter(|group| sizes.rows(*group) > 0);
+        let (large, small): (Vec<u32>, Vec<u32>) = held.partition(|group| sizes.rows(*group) >= k);
         let mut places: Vec<Option<Place>> = (0..self.keys.len())
             .map(|group| Some(Place::Large(group)))
             .collect();
@@ -277,6 +304,7 @@ pub struct Minimised {
     keys: Keys,
     kept: Vec<(u32, u32)>,
     report: Report,
+    marks_left: Vec<f64>,
 }
 
 impl Minimised {
@@ -284,6 +312,13 @@ impl Minimised {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// For each column the share of the delivered cells that show what marks made of them, 0 to 1: neither was the row
+    /// given back what it had, nor is the cell told coarser. It counts cells that marks had no need to change too.
+    #[must_use]
+    pub fn marks_left(&self) -> &[f64] {
+        &self.marks_left
     }
 
     /// Rows kept.

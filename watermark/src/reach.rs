@@ -4,7 +4,7 @@
 //! says what it leaves out. The e-value itself approximates nothing.
 
 use crate::likelihood::{THETAS, chances};
-use crate::lineage::Lineage;
+use crate::lineage::{Column, Lineage};
 use crate::position::BIASES;
 use crate::trace::{Level, Standard};
 
@@ -107,12 +107,18 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Of all columns of a lineage.
+    /// Of all columns of a lineage, every cell as marked.
     #[must_use]
     pub fn new(lineage: &Lineage) -> Self {
+        Self::thinned(lineage, |_| 1.0)
+    }
+
+    /// Of a lineage's columns where of the cells of each only such a share, 0 to 1, shows what marks made of it.
+    #[must_use]
+    pub fn thinned(lineage: &Lineage, shown: impl Fn(&Column) -> f64) -> Self {
         let mut channels = Vec::new();
         for column in lineage.columns() {
-            let selected = column.selected_share();
+            let selected = column.selected_share() * shown(column).clamp(0.0, 1.0);
             let misses = column.form().misses();
             let of_column = misses.iter().take(column.form().channels());
             channels.extend(of_column.map(|miss| Channel {

@@ -48,13 +48,18 @@ pub(crate) fn as_agreed(
     agreement: &Agreement,
     asked: &[TagName],
 ) -> bool {
-    match (marks, agreement.marks()) {
+    let agreed = agreement
+        .marks()
+        .map(|terms| (terms, terms.lineage_of(asked)));
+    match (
+        marks,
+        agreed.filter(|(_, lineage)| !lineage.columns().is_empty()),
+    ) {
         (None, None) => true,
-        (Some(said), Some(agreed)) => {
-            let lineage = agreed.lineage_of(asked);
+        (Some(said), Some((terms, lineage))) => {
             let columns = lineage.columns().iter().map(|column| column.name());
             let told = said.columns.as_slice().iter().map(|name| name.as_str());
-            said.lineage.as_str() == agreed.name() && columns.eq(told)
+            said.lineage.as_str() == terms.name() && columns.eq(told)
         }
         _ => false,
     }

@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use time::Date;
 
 use super::tags::Tagged;
-use super::{ROWS_PER_FLOW_MAX, Terms};
+use super::{ROWS_PER_FLOW_MAX, Segment, Terms};
 use crate::decimal::Decimal;
 use crate::document::reader::{Field, each};
 use crate::moment::parse_date;
-use crate::tag::{Tag, TagKind};
+use crate::tag::{PointKind, Tag, TagKind};
 use crate::text::{DatasetName, OrgName, TagName};
 
 /// Bits of a mark tag where an agreement does not say.
@@ -220,6 +220,17 @@ fn column(
         field.note("the agreement delivers no such tag", "names of its tags");
         return None;
     };
+    let chooses = |segment: &&Segment| segment.predicate().tags().contains(name);
+    if let Some(segment) = tagged.segments.iter().find(chooses) {
+        field.note(
+            format!(
+                "segment `{}` chooses by `{name}`: a mark that moves a row out of its segment is seen to be one",
+                segment.name()
+            ),
+            "tags by which no segment of the agreement chooses",
+        );
+        return None;
+    }
     let written = Written {
         tolerance: optionally(tolerance.as_ref(), tolerance_of)?,
         range: optionally(range.as_ref(), range_of)?,
@@ -307,15 +318,16 @@ fn form(tag: &Tag, written: &Written) -> Result<MarkForm, Unmarkable> {
         ));
     }
     let labels = tag.delivered_labels();
+    let range = range_within(tag, written)?;
     let made = match (tag.kind(), labels) {
         (TagKind::Categorical, Some(labels)) => {
             return swapped(&labels, written.swaps.as_deref());
         }
         (_, Some(labels)) => MarkForm::ordinal(&labels, None),
         (TagKind::Amount, None) => MarkForm::amount(number(written.tolerance_of(tag))?),
-        (TagKind::Date, None) => dates(tag, written)?,
+        (TagKind::Date, None) => dates(tag, written, range.as_ref())?,
         (_, None) => {
-            let range = written.range.as_ref().map(numbers).transpose()?;
+            let range = range.as_ref().map(numbers).transpose()?;
             MarkForm::score(number(written.tolerance_of(tag))?, range)
         }
     };
@@ -386,14 +398,36 @@ fn numbers(range: &[String; 2]) -> Result<(Number, Number), Unmarkable> {
     }
 }
 
-fn dates(tag: &Tag, written: &Written) -> Result<Result<MarkForm, MarkError>, Unmarkable> {
+/// Where marks may move an exact value: as written, or else within the tag's bounds.
+fn range_within(tag: &Tag, written: &Written) -> Result<Option<[String; 2]>, Unmarkable> {
+    let bounds = tag.bounds();
+    let Some(range) = &written.range else {
+        let ends = bounds.min.zip(bounds.max);
+        return Ok(ends.map(|(min, max)| [min.to_string(), max.to_string()]));
+    };
+    let kind = PointKind::of(tag.kind());
+    let beyond = |end: &String| kind.read(end).is_ok_and(|end| bounds.hold(end).is_err());
+    if range.iter().any(beyond) {
+        return Err(unmarkable(
+            "`range` goes beyond the tag's own bounds",
+            format!("a range within {bounds}"),
+        ));
+    }
+    Ok(Some(range.clone()))
+}
+
+fn dates(
+    tag: &Tag,
+    written: &Written,
+    range: Option<&[String; 2]>,
+) -> Result<Result<MarkForm, MarkError>, Unmarkable> {
     if written.tolerance_of(tag) < Decimal::from(1) {
         return Err(unmarkable(
             "a date moves by a day, and its tolerance is less",
             "`tolerance = 1`, or take the tag out",
         ));
     }
-    let range = match &written.range {
+    let range = match range {
         None => None,
         Some([first, last]) => Some(ends(first, last).ok_or_else(|| {
             unmarkable(

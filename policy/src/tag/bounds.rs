@@ -31,7 +31,7 @@ pub(crate) enum PointKind {
 
 impl PointKind {
     /// What the values of a banded kind are.
-    pub(super) fn of(kind: TagKind) -> Self {
+    pub(crate) fn of(kind: TagKind) -> Self {
         if kind == TagKind::Date {
             Self::Date
         } else {

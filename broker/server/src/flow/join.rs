@@ -56,6 +56,12 @@ impl Common {
         self.table.len()
     }
 
+    /// The rows, what names them, and their mark tags.
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (&Table, &[MatchId], &[MarkTag]) {
+        (&self.table, &self.match_ids, &self.mark_tags)
+    }
+
     /// For [`super::marks::Marked`], through which alone rows go on.
     pub(super) fn into_parts(self) -> (Table, Vec<MatchId>, Vec<MarkTag>) {
         (self.table, self.match_ids, self.mark_tags)

@@ -33,10 +33,12 @@ pub(crate) struct Marked {
     marks: Option<Marks>,
 }
 
-/// What the entry says of marks, but for what depends on the rows that are left.
+/// What the entry says of marks, but for what depends on the cells that are left.
 struct Marks {
     said: ReleaseMarks,
-    reach: Reach,
+    lineage: Lineage,
+    /// Names of the table's columns.
+    tags: Vec<TagName>,
 }
 
 /// Rows of which no combination is rare.
@@ -69,16 +71,20 @@ impl Marked {
         master: &MasterKey,
     ) -> Result<Self, ValueError> {
         let (mut table, match_ids, mark_tags) = common.into_parts();
-        let marks = match agreement.marks() {
+        let asked: Vec<TagName> = tags.iter().map(|tag| tag.name().clone()).collect();
+        let carried = agreement
+            .marks()
+            .map(|terms| (terms, terms.lineage_of(&asked)));
+        // A flow that asks for none of the marked tags is not marked.
+        let marks = match carried.filter(|(_, lineage)| !lineage.columns().is_empty()) {
             None => None,
-            Some(terms) => {
-                let asked: Vec<TagName> = tags.iter().map(|tag| tag.name().clone()).collect();
-                let lineage = terms.lineage_of(&asked);
+            Some((terms, lineage)) => {
                 let keys = Keys::derive(master, terms, whose);
                 keys.embed(&lineage, tags, &mark_tags, &mut table);
                 Some(Marks {
                     said: keys.said(terms, &lineage, whose)?,
-                    reach: Reach::new(&lineage),
+                    lineage,
+                    tags: asked,
                 })
             }
         };
@@ -92,8 +98,8 @@ impl Marked {
     /// Takes marks back, then generalises, then suppresses, until no combination has fewer than `k` rows.
     pub(crate) fn minimise(self, k: u32) -> Result<Minimal, ValueError> {
         let minimised = self.table.minimise(k);
-        let rows = minimised.report().after;
-        let marks = self.marks.map(|marks| marks.of_rows(rows)).transpose()?;
+        let marks = self.marks.map(|marks| marks.left_in(&minimised));
+        let marks = marks.transpose()?;
         Ok(Minimal {
             minimised,
             match_ids: self.match_ids,
@@ -103,9 +109,17 @@ impl Marked {
 }
 
 impl Marks {
-    /// The number of rows is told in a bucket, so it is the bucket's least of which something can be promised.
-    fn of_rows(self, rows: u64) -> Result<ReleaseMarks, ValueError> {
-        let told = self.reach.traceability(CoarseCount::of(rows).at_least());
+    /// What can be promised of the cells that k left as they were marked. The number of rows is told in a bucket, so it is
+    /// the bucket's least of which something can be promised.
+    fn left_in(self, minimised: &Minimised) -> Result<ReleaseMarks, ValueError> {
+        let shown = |column: &counterfoil_watermark::Column| {
+            let of_tag = |tag: &TagName| tag.as_str() == column.name();
+            let place = self.tags.iter().position(of_tag);
+            place.and_then(|place| minimised.marks_left().get(place).copied())
+        };
+        let reach = Reach::thinned(&self.lineage, |column| shown(column).unwrap_or(0.0));
+        let rows = CoarseCount::of(minimised.report().after).at_least();
+        let told = reach.traceability(rows);
         Ok(ReleaseMarks {
             rows_needed: told.rows_needed.map(Integer::new).transpose()?,
             colluders_max: told.colluders_max,

@@ -64,6 +64,44 @@ fn every_term_of_the_marks_is_signed() {
 }
 
 #[test]
+fn a_tag_by_which_a_segment_chooses_carries_no_marks() {
+    let chosen = "where = \"age_band >= 35 and years_as_customer >= 2";
+    let refused = marked("where = \"years_as_customer >= 2", chosen).unwrap_err();
+    let said = refused.to_string();
+    assert!(
+        said.contains("marks.tags.age_band") && said.contains("segment `established`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn marks_stay_within_the_bounds_of_their_tag() {
+    let score = |more: &str| {
+        let text = sample_text().replacen(
+            "[[segments]]",
+            "[[tags]]\nname = \"credit_score\"\nform = \"exact\"\n\n[[segments]]",
+            1,
+        );
+        let text = text.replace(
+            "housing = \"profile\"",
+            "housing = \"profile\", credit_score = \"credit\"",
+        );
+        Agreement::parse(&format!(
+            "{text}\n[marks]\nbudget = 0.02\nrows_min = 10000\ntags = {{ credit_score = {{ {more} }} }}\n"
+        ))
+    };
+    let form = |agreement: &Agreement| {
+        let lineage = agreement.marks().unwrap().lineage();
+        format!("{:?}", lineage.columns()[0].form())
+    };
+    let bounded = form(&score("").unwrap());
+    assert_eq!(bounded, form(&score("range = [0, 1000]").unwrap()));
+    assert_ne!(bounded, form(&score("range = [0, 850]").unwrap()));
+    let beyond = score("range = [0, 1001]").unwrap_err().to_string();
+    assert!(beyond.contains("0 to 1000"), "{beyond}");
+}
+
+#[test]
 fn marks_that_cannot_be_made_are_refused_where_they_stand() {
     let lines = (sample_text() + MARKS).lines().count();
     let last = u32::try_from(lines).unwrap();

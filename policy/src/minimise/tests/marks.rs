@@ -55,6 +55,50 @@ fn who_lost_a_mark_is_counted_with_those_who_had_none() {
 }
 
 #[test]
+fn who_loses_a_mark_leaves_nothing_that_others_are_told_coarser_for() {
+    // Three rows that are told as one group of `not own`, and five of which one is marked and given back its cell.
+    let rows = |marked: bool| {
+        let mut table = Table::new(&tags());
+        for housing in ["rent", "rent", "for free"] {
+            table.push(&["low", "[25,35)", "<1000", housing]).unwrap();
+        }
+        for _ in 0..5 {
+            table.push(&["high", ">=65", ">=10000", "own"]).unwrap();
+        }
+        if marked {
+            table.mark(0, [(3, "medium")]);
+            table.mark(PLACE, [(3, "rent")]);
+        }
+        delivered(&table.minimise(3))
+    };
+    assert_eq!(rows(true), rows(false));
+}
+
+#[test]
+fn cells_that_show_their_marks_are_counted() {
+    let left = |marks: std::ops::Range<usize>| {
+        let mut table = table(10);
+        marked(&mut table, marks);
+        table.minimise(5).marks_left().to_vec()
+    };
+    assert_eq!(left(0..5), [1.0; 4]);
+    assert_eq!(left(0..0), [1.0; 4]);
+    // Four were given back what they had.
+    assert_eq!(left(0..4), [0.6; 4]);
+    // What is told coarser shows no mark.
+    let mut coarse = Table::new(&tags());
+    for housing in ["own", "rent", "for free"] {
+        coarse.push(&["low", "[25,35)", "<1000", housing]).unwrap();
+    }
+    coarse.mark(0, [(0, "low")]);
+    let coarse = coarse.minimise(3);
+    assert_eq!(
+        (coarse.len(), coarse.marks_left()),
+        (3, &[1.0, 1.0, 1.0, 0.0][..])
+    );
+}
+
+#[test]
 fn marks_of_several_columns_are_taken_back_together() {
     let mut table = table(10);
     marked(&mut table, 0..3);
