@@ -13,6 +13,7 @@
 mod officers;
 mod people;
 mod revocation;
+mod scoring;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ use crate::text::{AgreementDigest, OrgName, UserId, closed_list};
 pub use officers::{Assessment, OfficerSignature};
 pub use people::{Approval, Endorsement};
 pub use revocation::Revocation;
+pub use scoring::ScoringRequest;
 
 closed_list!(
     /// The part a person takes in approving.

@@ -356,6 +356,13 @@ hex_bytes!(
     "64 lower-case hex digits"
 );
 hex_bytes!(
+    /// SHA-256 of a file, or of what is sent in its place.
+    ContentDigest,
+    32,
+    "a digest",
+    "64 lower-case hex digits"
+);
+hex_bytes!(
     /// SHA-256 of a taxonomy's definitions in canonical form.
     TaxonomyDigest,
     32,

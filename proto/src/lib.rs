@@ -18,9 +18,11 @@
 
 pub mod delivery;
 pub mod invite;
+pub mod leak;
 pub mod limits;
 pub mod payload;
 pub mod peer;
+pub mod report;
 
 /// Generated from `counterfoil.proto`: see the comments there.
 pub mod v1 {

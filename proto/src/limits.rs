@@ -51,3 +51,15 @@ pub const MEETING: u32 = u32::MAX;
 
 /// Buckets of one flow, most: `counterfoil_psi::buckets` of the largest set into the smallest buckets.
 pub const BUCKETS_MAX: u32 = 1 << 14;
+
+/// Fewest rows of a leaked file that are scored: scores of a few rows would tell single symbols.
+pub const LEAK_ROWS_MIN: u64 = 50;
+
+/// Most rows of a leaked file that are scored at once.
+pub const LEAK_ROWS_MAX: usize = 1_000_000;
+
+/// Most columns of it that could carry marks.
+pub const LEAK_COLUMNS_MAX: usize = 64;
+
+/// Bytes of its mark tags and cells together.
+pub const LEAK_BYTES_MAX: usize = 128 * 1024 * 1024;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::MarkError;
-use crate::form::Form;
+use crate::form::{Form, Reading};
 use crate::keys::column_digest;
 use crate::tag::TagBits;
 
@@ -128,6 +128,12 @@ impl Column {
         f64::from(self.selected) / 65536.0
     }
 
+    /// Whether a cell, written like that, could stand in the column.
+    #[must_use]
+    pub fn fits(&self, cell: &str, reading: Reading) -> bool {
+        self.form.fits(cell, reading)
+    }
+
     #[cfg(test)]
     pub(crate) fn with_selected(self, selected: u32) -> Self {
         Self { selected, ..self }
@@ -179,6 +185,24 @@ impl Lineage {
             flow_share: share,
             ..self
         })
+    }
+
+    /// All columns of some lineages with one number of bits, which are parts of one: agreements over the same data may mark
+    /// other columns. Of a column that is in several, the one that marks most cells counts: a recipient under another has no
+    /// marks in some of them, and loses evidence by that, while nobody gains any. `None` without a lineage.
+    #[must_use]
+    pub fn merged<'l>(lineages: impl IntoIterator<Item = &'l Self>) -> Option<Self> {
+        let mut lineages = lineages.into_iter();
+        let mut merged = lineages.next()?.clone();
+        for column in lineages.flat_map(|lineage| &lineage.columns) {
+            let same = |known: &&mut Column| known.digest == column.digest;
+            match merged.columns.iter_mut().find(same) {
+                Some(known) if known.selected < column.selected => *known = column.clone(),
+                Some(_) => {}
+                None => merged.columns.push(column.clone()),
+            }
+        }
+        Some(merged)
     }
 
     /// With those of its columns that `keep` keeps. Positions do not depend on which other columns there are.

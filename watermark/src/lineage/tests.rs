@@ -87,3 +87,31 @@ fn flows_leave_recipients_at_least_half() {
     let refused = lineage(16_385).map(|_| ());
     assert_eq!(refused, Err(MarkError::FlowShare { share: 16_385 }));
 }
+
+#[test]
+fn merged_lineages_have_each_column_once_and_the_one_that_marks_most() {
+    let bits = TagBits::new(16).unwrap();
+    let ordinal = || Form::ordinal(&["low", "medium", "high"], None).unwrap();
+    let score = || Form::score("3".parse().unwrap(), None).unwrap();
+    let column = |name: &str, form: Form, ppm: u32| {
+        Column::new(name, form, Budget::new(ppm, 10_000).unwrap(), bits).unwrap()
+    };
+    let lineage = |columns: Vec<Column>| Lineage::new(columns, bits).unwrap();
+    let one = lineage(vec![column("risk", ordinal(), 20_000)]);
+    let two = lineage(vec![
+        column("risk", ordinal(), 50_000),
+        // One name and another form are another column: its marks are independent.
+        column("risk_score", score(), 20_000),
+        column("risk", score(), 20_000),
+    ]);
+    for order in [[&one, &two], [&two, &one]] {
+        let merged = Lineage::merged(order).unwrap();
+        assert_eq!(merged.columns().len(), 3);
+        let risk = merged.columns().iter().find(|c| !c.form().has_tolerance());
+        let most = two.columns()[0].selected_share();
+        assert!((risk.unwrap().selected_share() - most).abs() < 1e-9);
+    }
+    assert!(Lineage::merged([]).is_none());
+    let restricted = two.restricted(|column| column.name() == "risk_score");
+    assert_eq!(restricted.columns().len(), 1);
+}
