@@ -10,6 +10,7 @@ pub(crate) mod operator;
 pub(crate) mod relay;
 pub(crate) mod request;
 pub(crate) mod submit;
+pub(crate) mod traces;
 
 use counterfoil_audit::entry::{Digest, FlowId, OrgName};
 use counterfoil_proto::{WireError, fixed};

@@ -6,6 +6,7 @@ use counterfoil_audit::entry::{Actor, Event, FlowAborted, Timestamp};
 use counterfoil_audit::entry::{Digest, FlowId, Label, OrgName};
 use counterfoil_watermark::MasterKey;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use crate::ca::CertificateAuthority;
@@ -39,6 +40,8 @@ pub(crate) struct Broker {
     pub(crate) regime: Regime,
     /// Of which all keys of marks are derived.
     pub(crate) mark_key: MasterKey,
+    /// Files are scored one after the other: each takes memory and a core.
+    pub(crate) tracing: Arc<Semaphore>,
     operator: CertificateSha256,
     actor: Actor,
 }
@@ -87,6 +90,7 @@ impl Broker {
                 assessed_only: home.config().assessed_only,
             },
             mark_key,
+            tracing: Arc::new(Semaphore::new(1)),
             ledger,
             home,
         })

@@ -4,6 +4,7 @@ pub(crate) mod agreements;
 pub(crate) mod assessments;
 pub(crate) mod flows;
 pub(crate) mod partners;
+pub(crate) mod traces;
 
 use counterfoil_policy::decision::Rules;
 

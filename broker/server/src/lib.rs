@@ -32,5 +32,6 @@ mod state;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod trace;
 
 pub use error::Error;

@@ -75,6 +75,24 @@ impl<T> Recorded<T> {
         self.index
     }
 
+    /// As if it had been recorded.
+    #[cfg(test)]
+    pub(crate) fn of_test(value: T) -> Self {
+        Self { index: 0, value }
+    }
+
+    /// As recorded, or what was refused and the index of the entry that says so.
+    pub(crate) fn split<V, R>(self) -> Result<Recorded<V>, (R, u64)>
+    where
+        T: Into<Result<V, R>>,
+    {
+        let Self { index, value } = self;
+        match value.into() {
+            Ok(value) => Ok(Recorded { index, value }),
+            Err(refused) => Err((refused, index)),
+        }
+    }
+
     /// What was recorded.
     pub(crate) fn value(&self) -> &T {
         &self.value
@@ -258,6 +276,11 @@ impl Ledger {
         }
         export.finish().map_err(log_error)?;
         Ok(())
+    }
+
+    /// The key that signs the log's checkpoints, and reports.
+    pub(crate) fn signer(&self) -> &SignerKey {
+        &self.signer
     }
 
     /// The log's public key.

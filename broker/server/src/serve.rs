@@ -14,6 +14,7 @@ use counterfoil_proto::v1::enrolment_server::EnrolmentServer;
 use counterfoil_proto::v1::flows_server::FlowsServer;
 use counterfoil_proto::v1::log_server::LogServer;
 use counterfoil_proto::v1::operator_server::OperatorServer;
+use counterfoil_proto::v1::traces_server::TracesServer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,6 +28,7 @@ use crate::api::enrolment::EnrolmentService;
 use crate::api::flows::FlowsService;
 use crate::api::log::LogService;
 use crate::api::operator::OperatorService;
+use crate::api::traces::TracesService;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::flow::restore;
@@ -171,6 +173,7 @@ fn router(broker: &Arc<Broker>) -> tonic::transport::server::Router {
         .add_service(bounded!(AgreementsServer, AgreementsService))
         .add_service(bounded!(FlowsServer, FlowsService))
         .add_service(bounded!(LogServer, LogService))
+        .add_service(bounded!(TracesServer, TracesService))
 }
 
 /// The first entry of a new log.

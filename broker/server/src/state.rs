@@ -89,7 +89,14 @@ impl State {
             Event::AgreementProposed(e) => of_agreement(&e.agreement.sha256),
             Event::AgreementCountersigned(e) => of_agreement(&e.agreement.sha256),
             Event::AgreementRevoked(e) => of_agreement(&e.agreement.sha256),
-            Event::AgreementRefused(_) | Event::FlowDenied(_) => vec![entry.actor().org.clone()],
+            // Of an accusation the accused learns from people, and not from its own agent.
+            Event::AgreementRefused(_)
+            | Event::FlowDenied(_)
+            | Event::TraceAuthorised(_)
+            | Event::TraceRefused(_)
+            | Event::TraceFailed(_)
+            | Event::TraceConcluded(_)
+            | Event::IncidentOpened(_) => vec![entry.actor().org.clone()],
             event => event.flow().map(of_flow).unwrap_or_default(),
         }
     }
@@ -113,10 +120,18 @@ impl State {
             Event::AgreementProposed(event) => self.agreements.proposed(event),
             Event::AgreementCountersigned(event) => self.agreements.countersigned(event),
             Event::AgreementRevoked(event) => self.agreements.revoked(event),
+            Event::TraceAuthorised(event) => {
+                self.marks.authorised(entry.time(), event);
+                Ok(())
+            }
+            Event::IncidentOpened(event) => {
+                self.marks.incident(event);
+                Ok(())
+            }
             event => {
                 self.flows.apply(index, entry.time(), event)?;
                 if let Event::ReleaseIntent(event) = event {
-                    self.marks.released(event);
+                    self.marks.released(index, entry.time(), event);
                 }
                 Ok(())
             }

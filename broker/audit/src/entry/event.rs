@@ -258,6 +258,65 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marks: Option<ReleaseMarks>,
     }
+    /// Two people of an owner had a leaked file scored: recorded before the scores are made.
+    "trace.authorised" TraceAuthorised {
+        /// The owner.
+        org: OrgName,
+        /// The lineage.
+        lineage: Label,
+        /// What is scored, as maker, checker and institution signed it: digests and row counts.
+        request: Document,
+        /// Their signatures.
+        authorisation: Document,
+        /// Digest of the request: one is scored once.
+        request_sha256: Digest,
+        /// Digest of the file.
+        file_sha256: Digest,
+        /// Rows of it that are scored.
+        rows_used: Integer,
+    }
+    /// A scoring was not accepted.
+    "trace.refused" TraceRefused {
+        /// Who asked.
+        org: OrgName,
+        /// Why, and what would pass.
+        decision: Decision,
+    }
+    /// A leaked file of an owner's customers turned up.
+    "incident.opened" IncidentOpened {
+        /// The incident's public id.
+        incident: Label,
+        /// The owner.
+        org: OrgName,
+        /// The lineage.
+        lineage: Label,
+        /// Digest of the file.
+        file_sha256: Digest,
+    }
+    /// The outcome of a scoring, which belongs to an incident.
+    "trace.concluded" TraceConcluded {
+        /// The owner.
+        org: OrgName,
+        /// The incident.
+        incident: Label,
+        /// The log index of its `trace.authorised`.
+        scoring: Integer,
+        /// Recipients and flows that were candidates.
+        candidates: Integer,
+        /// Recipients that are named; none if nobody can be.
+        named: List<OrgName>,
+        /// Digest of the signed report.
+        report_sha256: Digest,
+    }
+    /// A scoring that was accepted failed: the file could not be read as the lineage.
+    "trace.failed" TraceFailed {
+        /// The owner.
+        org: OrgName,
+        /// The log index of its `trace.authorised`.
+        scoring: Integer,
+        /// Why.
+        reason: Sentence,
+    }
     /// What became of a release.
     "release.outcome" ReleaseOutcome {
         /// The flow.

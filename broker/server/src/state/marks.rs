@@ -1,33 +1,95 @@
-//! Marked releases, by lineage.
+//! Marked releases by lineage, and the leaked files that were scored against them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use counterfoil_audit::entry::{Digest, Label, ReleaseIntent, ReleaseMarks};
+use counterfoil_audit::entry::{
+    AgreementRef, Digest, FlowId, IncidentOpened, Label, OrgName, ReleaseIntent, ReleaseMarks,
+    Timestamp, TraceAuthorised,
+};
+use counterfoil_policy::approval::ScoringRequest;
 use counterfoil_watermark::{Commitment, MasterKey};
 
 use crate::error::Error;
 use crate::home::Home;
 
-/// All marked releases.
+/// All marked releases, and scorings.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     lineages: BTreeMap<Label, Vec<Release>>,
+    /// When each lineage's files were scored, oldest first.
+    scorings: BTreeMap<Label, Vec<Timestamp>>,
+    /// Requests that were scored: each is scored once.
+    requests: HashSet<Digest>,
+    /// By lineage and file.
+    incidents: BTreeMap<(Label, Digest), Label>,
 }
 
 /// A marked release.
-#[derive(Debug)]
-struct Release {
-    marks: ReleaseMarks,
+#[derive(Debug, Clone)]
+pub(crate) struct Release {
+    pub(crate) flow: FlowId,
+    pub(crate) recipient: OrgName,
+    pub(crate) agreement: AgreementRef,
+    /// Index of its `release.intent`.
+    pub(crate) entry: u64,
+    pub(crate) time: Timestamp,
+    pub(crate) marks: ReleaseMarks,
+}
+
+/// A scoring that two people authorised, as its entry has it.
+#[derive(Debug, Clone)]
+pub(crate) struct ScoringEntry {
+    pub(crate) request: ScoringRequest,
+    pub(crate) lineage: Label,
 }
 
 impl Marks {
-    pub(super) fn released(&mut self, intent: &ReleaseIntent) {
+    pub(super) fn released(&mut self, entry: u64, time: Timestamp, intent: &ReleaseIntent) {
         if let Some(marks) = &intent.marks {
             let of_lineage = self.lineages.entry(marks.lineage.clone()).or_default();
             of_lineage.push(Release {
+                flow: intent.flow,
+                recipient: intent.recipient.org.clone(),
+                agreement: intent.agreement.clone(),
+                entry,
+                time,
                 marks: marks.clone(),
             });
         }
+    }
+
+    pub(super) fn authorised(&mut self, time: Timestamp, event: &TraceAuthorised) {
+        let of_lineage = self.scorings.entry(event.lineage.clone()).or_default();
+        of_lineage.push(time);
+        self.requests.insert(event.request_sha256);
+    }
+
+    pub(super) fn incident(&mut self, event: &IncidentOpened) {
+        let key = (event.lineage.clone(), event.file_sha256);
+        self.incidents.insert(key, event.incident.clone());
+    }
+
+    /// The marked releases of a lineage, oldest first.
+    pub(crate) fn releases(&self, lineage: &Label) -> &[Release] {
+        self.lineages.get(lineage).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a request was scored.
+    pub(crate) fn is_scored(&self, request: &Digest) -> bool {
+        self.requests.contains(request)
+    }
+
+    /// Scorings of a lineage since a moment, in microseconds of Unix time.
+    pub(crate) fn scorings_since(&self, lineage: &Label, micros: u64) -> usize {
+        let times = self.scorings.get(lineage).into_iter().flatten().rev();
+        times
+            .take_while(|time| time.unix_micros() >= micros)
+            .count()
+    }
+
+    /// The incident of a file, if it turned up before.
+    pub(crate) fn incident_of(&self, lineage: &Label, file_sha256: Digest) -> Option<&Label> {
+        self.incidents.get(&(lineage.clone(), file_sha256))
     }
 
     /// The key of marks in a broker's directory. It is made where there is none and no release was marked; another one

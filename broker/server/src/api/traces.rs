@@ -1,0 +1,248 @@
+//! Traces over the wire.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use counterfoil_audit::entry::{
+    Actor, Digest, IncidentOpened, Integer, List, OrgName, TraceConcluded, TraceFailed,
+};
+use counterfoil_audit::note::Note;
+use counterfoil_proto::leak::LeakContent;
+use counterfoil_proto::limits::LEAK_BYTES_MAX;
+use counterfoil_proto::v1::traces_server::Traces;
+use counterfoil_proto::v1::{
+    TraceChunk, TraceHeader, TraceProgress, TraceReply, trace_chunk, trace_reply,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use super::{STREAM_CHUNKS, failed, refused, wire};
+use crate::broker::{Broker, Partner};
+use crate::decide::traces::{self, Asked};
+use crate::log::{Decided, Recorded};
+use crate::refusal::{Refusal, label, sentence};
+use crate::state::marks::ScoringEntry;
+use crate::trace::{Said, Scored, Scoring};
+
+/// Largest request or authorisation, in bytes.
+const JSON_BYTES_MAX: usize = 16 * 1024;
+/// The content holds the one turn there is while it comes, and the report waits no longer for its reader.
+const RECEIVE_MAX: Duration = Duration::from_secs(120);
+
+/// Traces.
+pub(crate) struct TracesService(pub(crate) Arc<Broker>);
+
+type Replies = mpsc::Sender<Result<TraceReply, Status>>;
+
+#[tonic::async_trait]
+impl Traces for TracesService {
+    type ScoreStream = ReceiverStream<Result<TraceReply, Status>>;
+
+    async fn score(
+        &self,
+        request: Request<Streaming<TraceChunk>>,
+    ) -> Result<Response<Self::ScoreStream>, Status> {
+        let broker = self.0.clone();
+        let partner = broker.recorded_partner(&request)?;
+        let turn = broker.tracing.clone().try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted("another file is being scored: ask again in a minute")
+        })?;
+        let mut inbound = request.into_inner();
+        let received = tokio::time::timeout(RECEIVE_MAX, async {
+            let header = header(&mut inbound).await?;
+            Ok::<_, Status>((header, content(&mut inbound).await?))
+        });
+        let (header, content) = received
+            .await
+            .map_err(|_| Status::deadline_exceeded("the content came too slowly"))??;
+        let (replies, receiver) = mpsc::channel(STREAM_CHUNKS);
+        // To its end, even if the caller leaves: what was authorised is scored and concluded.
+        tokio::spawn(async move {
+            let last = match run(&broker, &partner, &header, content, &replies).await {
+                Ok(part) => Ok(TraceReply { part: Some(part) }),
+                Err(status) => Err(status),
+            };
+            drop(turn);
+            let _ = replies.send_timeout(last, RECEIVE_MAX).await;
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+async fn header(inbound: &mut Streaming<TraceChunk>) -> Result<TraceHeader, Status> {
+    match inbound.message().await? {
+        Some(TraceChunk {
+            part: Some(trace_chunk::Part::Header(header)),
+        }) if header.request.len().max(header.authorisation.len()) <= JSON_BYTES_MAX => Ok(header),
+        _ => Err(Status::invalid_argument("the first message is the header")),
+    }
+}
+
+async fn content(inbound: &mut Streaming<TraceChunk>) -> Result<Vec<u8>, Status> {
+    let mut content = Vec::new();
+    while let Some(chunk) = inbound.message().await? {
+        let Some(trace_chunk::Part::Content(piece)) = chunk.part else {
+            return Err(Status::invalid_argument(
+                "a piece of the content is missing",
+            ));
+        };
+        if content.len() + piece.len() > LEAK_BYTES_MAX {
+            return Err(Status::invalid_argument(
+                "the content is larger than a leak may be",
+            ));
+        }
+        content.extend_from_slice(&piece);
+    }
+    Ok(content)
+}
+
+async fn run(
+    broker: &Arc<Broker>,
+    partner: &Partner,
+    header: &TraceHeader,
+    content: Vec<u8>,
+    replies: &Replies,
+) -> Result<trace_reply::Part, Status> {
+    let leak = LeakContent::decode(&content).map_err(wire)?;
+    let asked = Asked {
+        request: &header.request,
+        authorisation: &header.authorisation,
+        content: &content,
+        rows: leak.mark_tags.len() as u64,
+        tags: leak.mark_tags.iter().collect::<HashSet<_>>().len() as u64,
+    };
+    let recorded: Result<_, Refusal> = broker
+        .ledger
+        .commit(&partner.actor(), |state, now| {
+            Ok(traces::authorise(state, now, &partner.org, &asked))
+        })
+        .await;
+    let recorded = recorded.map_err(refused)?;
+    let authorised = match recorded.split() {
+        Ok(authorised) => authorised,
+        Err((refusal, entry)) => return Ok(trace_reply::Part::Denied(refusal.denial(entry))),
+    };
+    match scored(broker, authorised, leak, replies).await? {
+        (authorised, Ok(scored)) => conclude(broker, partner, &authorised, scored).await,
+        (authorised, Err(why)) => {
+            let event = TraceFailed {
+                org: partner.org.clone(),
+                scoring: integer(authorised.index())?,
+                reason: sentence(&why),
+            };
+            let failed_at = append(broker, &partner.actor(), vec![event.into()]).await?;
+            let refusal = Refusal::new("unreadable", why, "a file whose columns can be told");
+            Ok(trace_reply::Part::Denied(refusal.denial(failed_at)))
+        }
+    }
+}
+
+type Authorised = Recorded<ScoringEntry>;
+type Outcome = (Authorised, Result<Scored, String>);
+
+/// On a thread of its own, telling how far it is.
+async fn scored(
+    broker: &Arc<Broker>,
+    authorised: Authorised,
+    leak: LeakContent,
+    replies: &Replies,
+) -> Result<Outcome, Status> {
+    let scoring = broker
+        .ledger
+        .read(|state| Scoring::of(state, &authorised.value().lineage))
+        .ok_or_else(|| failed("a lineage lost its releases"))?;
+    let (broker, replies) = (broker.clone(), replies.clone());
+    tokio::task::spawn_blocking(move || {
+        let recipients = scoring.recipients() as u64;
+        let tell = |scored: usize| {
+            let told = TraceProgress {
+                scored: scored as u64,
+                recipients,
+            };
+            // A reader that is slow misses some of it.
+            let _ = replies.try_send(Ok(TraceReply {
+                part: Some(trace_reply::Part::Progress(told)),
+            }));
+        };
+        let scored = scoring.score(&authorised, &leak, &broker.mark_key, tell);
+        (authorised, scored.map_err(|why| why.to_string()))
+    })
+    .await
+    .map_err(|_| failed("a trace ended early"))
+}
+
+/// Opens an incident or joins the file's, records the outcome, and only then tells it.
+async fn conclude(
+    broker: &Broker,
+    partner: &Partner,
+    authorised: &Authorised,
+    scored: Scored,
+) -> Result<trace_reply::Part, Status> {
+    let entry = authorised.value();
+    let file = Digest::from_bytes(*entry.request.file_sha256.as_bytes());
+    let known = broker
+        .ledger
+        .read(|state| state.marks.incident_of(&entry.lineage, file).cloned());
+    let incident = known
+        .clone()
+        .unwrap_or_else(|| label(&Uuid::now_v7().to_string()));
+    let named = scored.named().map(OrgName::new);
+    let named: Vec<OrgName> = named.collect::<Result<_, _>>().map_err(failed)?;
+    let candidates = scored.candidates();
+    let said = Said {
+        broker: &broker.home.config().name,
+        time: now()?,
+        incident: incident.as_str(),
+        entry,
+    };
+    let text = scored.report(&said).to_text().map_err(failed)?;
+    let note = Note::sign(text, broker.ledger.signer())
+        .map_err(failed)?
+        .to_string();
+    let opened = known.is_none().then(|| {
+        IncidentOpened {
+            incident: incident.clone(),
+            org: partner.org.clone(),
+            lineage: entry.lineage.clone(),
+            file_sha256: file,
+        }
+        .into()
+    });
+    let concluded = TraceConcluded {
+        org: partner.org.clone(),
+        incident,
+        scoring: integer(authorised.index())?,
+        candidates: integer(candidates)?,
+        named: List::new(named).map_err(failed)?,
+        report_sha256: Digest::from_bytes(Sha256::digest(note.as_bytes()).into()),
+    };
+    let events = opened.into_iter().chain([concluded.into()]).collect();
+    append(broker, &partner.actor(), events).await?;
+    Ok(trace_reply::Part::Report(note))
+}
+
+async fn append(
+    broker: &Broker,
+    actor: &Actor,
+    events: Vec<counterfoil_audit::entry::Event>,
+) -> Result<u64, Status> {
+    let recorded: Result<Recorded<()>, Refusal> = broker
+        .ledger
+        .commit(actor, |_, _| Ok(Decided { events, value: () }))
+        .await;
+    recorded.map(|recorded| recorded.index()).map_err(refused)
+}
+
+fn integer(number: u64) -> Result<Integer, Status> {
+    Integer::new(number).map_err(failed)
+}
+
+fn now() -> Result<String, Status> {
+    counterfoil_audit::entry::Timestamp::from_time(time::OffsetDateTime::now_utc())
+        .map(|time| time.to_string())
+        .map_err(failed)
+}

@@ -1,0 +1,174 @@
+//! Whether a leaked file may be scored. Scores are an oracle for symbols: who may see those of files of their own making
+//! learns the marks one by one. So two people answer for each scoring, few are made, and none of a few rows.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use counterfoil_audit::entry::{
+    Digest, Document, Integer, Label, OrgName, Timestamp, TraceAuthorised, TraceRefused,
+};
+use counterfoil_policy::approval::{InstitutionSignature, ScoringRequest};
+use counterfoil_policy::keys::InstitutionPublicKey;
+use counterfoil_proto::limits::LEAK_ROWS_MIN;
+use sha2::{Digest as _, Sha256};
+
+use crate::log::Decided;
+use crate::refusal::{Refusal, label};
+use crate::state::State;
+use crate::state::marks::ScoringEntry;
+
+/// Scorings of a lineage in [`PERIOD_MICROS`]: an incident has one file, or a few parts of one.
+const SCORINGS_MAX: usize = 10;
+const PERIOD_MICROS: u64 = 30 * 86_400 * 1_000_000;
+
+/// What the owner's agent sent.
+pub(crate) struct Asked<'a> {
+    pub(crate) request: &'a [u8],
+    pub(crate) authorisation: &'a [u8],
+    pub(crate) content: &'a [u8],
+    /// Rows in the content.
+    pub(crate) rows: u64,
+    /// Different mark tags in it: a symbol that is read many times is still one.
+    pub(crate) tags: u64,
+}
+
+/// Accepted or refused; either stands in the log.
+pub(crate) type Verdict = Result<ScoringEntry, Refusal>;
+
+/// Decides on a scoring that `org` asks for.
+pub(crate) fn authorise(
+    state: &State,
+    now: Timestamp,
+    org: &OrgName,
+    asked: &Asked<'_>,
+) -> Decided<Verdict> {
+    match accepted(state, now, org, asked) {
+        Ok((event, entry)) => Decided {
+            events: vec![event.into()],
+            value: Ok(entry),
+        },
+        Err(refusal) => Decided {
+            events: vec![
+                TraceRefused {
+                    org: org.clone(),
+                    decision: refusal.decision("refused"),
+                }
+                .into(),
+            ],
+            value: Err(refusal),
+        },
+    }
+}
+
+fn accepted(
+    state: &State,
+    now: Timestamp,
+    org: &OrgName,
+    asked: &Asked<'_>,
+) -> Result<(TraceAuthorised, ScoringEntry), Refusal> {
+    let request: ScoringRequest = parsed(asked.request)?;
+    let signature: InstitutionSignature = parsed(asked.authorisation)?;
+    let lineage = Label::new(request.lineage.as_str()).map_err(|e| malformed(&e))?;
+    // Names of institutions have no `/`, so no two owners share a lineage.
+    let own =
+        request.org.as_str() == org.as_str() && lineage.as_str().starts_with(&format!("{org}/"));
+    if !own || state.marks.releases(&lineage).is_empty() {
+        return Err(Refusal::new(
+            "lineage_unknown",
+            "no marked delivery of a lineage of yours has this name",
+            "the lineage of an agreement with marks under which something was delivered",
+        ));
+    }
+    check_content(&request, asked)?;
+    let digest = request.digest().ok_or_else(|| malformed(&"a number"))?;
+    let request_sha256 = Digest::from_bytes(*digest.as_bytes());
+    if state.marks.is_scored(&request_sha256) {
+        return Err(Refusal::new(
+            "scored_already",
+            "this request was scored before, and each is scored once",
+            "a new request by two people",
+        ));
+    }
+    let since = now.unix_micros().saturating_sub(PERIOD_MICROS);
+    if state.marks.scorings_since(&lineage, since) >= SCORINGS_MAX {
+        return Err(Refusal::new(
+            "scorings_used_up",
+            format!(
+                "{SCORINGS_MAX} files of this lineage were scored in 30 days: more would let somebody learn marks from scores"
+            ),
+            "wait until the oldest is 30 days old",
+        ));
+    }
+    let key = state.partners.get(org).map(|partner| partner.signing_key);
+    let key = key.and_then(|key| key_of(key.as_bytes()));
+    let key = key.ok_or_else(|| malformed(&"the institution's key"))?;
+    signature
+        .verify(&digest, &request.org, &key)
+        .map_err(|fault| Refusal {
+            field: "authorisation".into(),
+            ..Refusal::new(
+                "two_people",
+                fault.to_string(),
+                "the approvals of a maker and a checker of your institution",
+            )
+        })?;
+    let event = TraceAuthorised {
+        org: org.clone(),
+        lineage: lineage.clone(),
+        request: document(&request)?,
+        authorisation: document(&signature)?,
+        request_sha256,
+        file_sha256: Digest::from_bytes(*request.file_sha256.as_bytes()),
+        rows_used: Integer::new(request.rows_used).map_err(|e| malformed(&e))?,
+    };
+    Ok((event, ScoringEntry { request, lineage }))
+}
+
+/// What was signed for is what came, and enough of it.
+fn check_content(request: &ScoringRequest, asked: &Asked<'_>) -> Result<(), Refusal> {
+    let digest: [u8; 32] = Sha256::digest(asked.content).into();
+    let same = *request.content_sha256.as_bytes() == digest
+        && request.rows_used == asked.rows
+        && request.rows_used <= request.rows;
+    if !same {
+        return Err(Refusal::new(
+            "content_differs",
+            "what was sent is not what was signed for",
+            "the content of the request",
+        ));
+    }
+    if asked.rows.min(asked.tags) < LEAK_ROWS_MIN {
+        return Err(Refusal::new(
+            "too_few_rows",
+            format!(
+                "rows of fewer than {LEAK_ROWS_MIN} customers are not scored: their scores would tell single marks"
+            ),
+            format!("{LEAK_ROWS_MIN} rows or more whose customers are known"),
+        ));
+    }
+    Ok(())
+}
+
+/// In the form in which keys are read everywhere, which refuses weak ones.
+fn key_of(bytes: &[u8; 32]) -> Option<InstitutionPublicKey> {
+    format!("ed25519:{}", STANDARD.encode(bytes)).parse().ok()
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(json).map_err(|e| malformed(&e))
+}
+
+fn document(value: &impl serde::Serialize) -> Result<Document, Refusal> {
+    let value = serde_json::to_value(value).map_err(|e| malformed(&e))?;
+    Document::new(value).map_err(|e| malformed(&e))
+}
+
+fn malformed(why: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(
+        "malformed",
+        format!("the request is malformed: {}", label(&why.to_string())),
+        "the form that `counterfoil trace` sends",
+    )
+}
+
+#[cfg(test)]
+mod tests;

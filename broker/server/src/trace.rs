@@ -1,0 +1,290 @@
+//! Tracing a leaked file: first two people's authorisation in the log, then scores, then their outcome in the log.
+//!
+//! [`Scoring::score`] takes the [`Recorded`] that only the ledger makes, so nothing is scored before its file's digest and
+//! row count are durable. The broker sees mark tags and cells, never the file, which holds identifiers.
+
+use std::collections::BTreeMap;
+
+use counterfoil_audit::entry::{Digest, Label};
+use counterfoil_proto::leak::LeakContent;
+use counterfoil_proto::report::{
+    AccusedFlow, AccusedRecipient, ColumnRead, Evidence, Shortfall, TraceReport,
+};
+use counterfoil_watermark::{
+    Assignment, Commitment, Leak, Level, Lineage, MarkError, MarkTag, MasterKey, Reading, Standard,
+    Suspect, Trace, Verdict, assignments,
+};
+
+use crate::log::Recorded;
+use crate::state::State;
+use crate::state::marks::{Release, ScoringEntry};
+
+/// Anybody innocent is named in one of so many traces, or fewer.
+const FALSE_NAMING_ONE_IN: u64 = 1_000_000_000;
+
+/// Why a file was not scored, although it was authorised.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unscored {
+    /// The columns cannot be told from each other.
+    #[error(
+        "the file cannot be read as this lineage: {0}; say which column is which tag with `--is COLUMN=TAG`"
+    )]
+    Ambiguous(MarkError),
+    /// None of them is one of the lineage's.
+    #[error("no column of the file can be one that carries marks in this lineage")]
+    NoColumn,
+    /// A tag that does not fit, or columns of different length.
+    #[error("what was sent is not rows of this lineage")]
+    Content,
+    /// A key that is not the one that an entry commits to.
+    #[error("the key of a delivery is not the one that the log commits to")]
+    Commitment,
+}
+
+/// Everything that the log says of a lineage, taken out of state so that scoring holds no lock.
+pub(crate) struct Scoring {
+    lineage: Lineage,
+    name: Label,
+    /// By recipient.
+    candidates: Vec<(String, Vec<Release>)>,
+}
+
+impl Scoring {
+    /// Of all marked releases of a lineage; `None` if there are none.
+    pub(crate) fn of(state: &State, name: &Label) -> Option<Self> {
+        let releases = state.marks.releases(name);
+        let agreements = releases
+            .iter()
+            .filter_map(|release| state.agreements.get(&release.agreement.sha256));
+        let lineages = agreements.filter_map(|record| Some(record.agreement.marks()?.lineage()));
+        let lineage = Lineage::merged(lineages)?;
+        let mut by_recipient: BTreeMap<String, Vec<Release>> = BTreeMap::new();
+        for release in releases {
+            let of_recipient = by_recipient.entry(release.recipient.to_string());
+            of_recipient.or_default().push(release.clone());
+        }
+        Some(Self {
+            lineage,
+            name: name.clone(),
+            candidates: by_recipient.into_iter().collect(),
+        })
+    }
+
+    /// Scores all candidates. Blocks, for seconds.
+    pub(crate) fn score(
+        &self,
+        recorded: &Recorded<ScoringEntry>,
+        content: &LeakContent,
+        master: &MasterKey,
+        progress: impl FnMut(usize),
+    ) -> Result<Scored, Unscored> {
+        let leak = self.leak(content)?;
+        let known = self.known(content);
+        let readings = assignments(&self.lineage, &leak, &known).map_err(Unscored::Ambiguous)?;
+        if readings.is_empty() || readings.iter().all(Vec::is_empty) {
+            return Err(Unscored::NoColumn);
+        }
+        let suspects = self.suspects(master)?;
+        let trace = Trace::new(
+            &self.lineage,
+            &master.dataset(self.name.as_str()),
+            &leak,
+            &readings,
+        );
+        let verdict = trace.accuse(Standard::one_in(FALSE_NAMING_ONE_IN), &suspects, progress);
+        Ok(Scored {
+            scoring: recorded.index(),
+            readings: readings.len() as u64,
+            columns: self.columns(readings.first()),
+            reads: [Level::Recipient, Level::Flow].map(|level| trace.reads(level)),
+            accused: self.accused(&verdict),
+            verdict,
+        })
+    }
+
+    /// Recipients that are candidates.
+    pub(crate) fn recipients(&self) -> usize {
+        self.candidates.len()
+    }
+
+    fn leak(&self, content: &LeakContent) -> Result<Leak, Unscored> {
+        let bits = self.lineage.bits();
+        let tags = content.mark_tags.iter();
+        let tags: Option<Vec<_>> = tags.map(|tag| MarkTag::new(*tag, bits)).collect();
+        Leak::new(tags.ok_or(Unscored::Content)?, content.columns.clone())
+            .map_err(|_| Unscored::Content)
+    }
+
+    /// A tag's name may stand for several columns of the lineage (other forms in other agreements): then it says nothing.
+    fn known(&self, content: &LeakContent) -> Vec<Option<usize>> {
+        let place = |name: &Option<String>| {
+            let name = name.as_deref()?;
+            let columns = self.lineage.columns().iter().enumerate();
+            let mut named = columns.filter(|(_, column)| column.name() == name);
+            let (place, _) = named.next()?;
+            named.next().is_none().then_some(place)
+        };
+        content.known.iter().map(place).collect()
+    }
+
+    /// Derives every candidate's keys, and compares each with what the log committed to when it left.
+    fn suspects(&self, master: &MasterKey) -> Result<Vec<Suspect>, Unscored> {
+        let name = self.name.as_str();
+        let dataset = Commitment::to_dataset(&master.dataset(name), name);
+        let opens = |committed: &Digest, key: Commitment| {
+            (Commitment::from_bytes(*committed.as_bytes()) == key)
+                .then_some(())
+                .ok_or(Unscored::Commitment)
+        };
+        let suspect = |(recipient, releases): &(String, Vec<Release>)| {
+            let key = master.recipient(name, recipient);
+            let mut flows = Vec::with_capacity(releases.len());
+            for release in releases {
+                let flow = release.flow.to_string();
+                let flow_key = master.flow(name, &flow);
+                opens(&release.marks.dataset_key, dataset)?;
+                opens(
+                    &release.marks.recipient_key,
+                    Commitment::to_recipient(&key, name, recipient),
+                )?;
+                opens(
+                    &release.marks.flow_key,
+                    Commitment::to_flow(&flow_key, name, &flow),
+                )?;
+                flows.push(flow_key);
+            }
+            Ok(Suspect {
+                recipient: key,
+                flows,
+            })
+        };
+        self.candidates.iter().map(suspect).collect()
+    }
+
+    fn columns(&self, reading: Option<&Assignment>) -> Vec<ColumnRead> {
+        let read = |matched: &counterfoil_watermark::Match| {
+            let column = self.lineage.columns().get(matched.column)?;
+            Some(ColumnRead {
+                column: matched.found as u64,
+                tag: column.name().to_owned(),
+                reading: match matched.reading {
+                    Reading::AsDelivered => "as delivered".to_owned(),
+                    Reading::Scaled(0) => "as delivered".to_owned(),
+                    Reading::Scaled(power) => format!("times 10^{power}"),
+                    Reading::Date(style) => format!("{style:?}"),
+                },
+            })
+        };
+        reading.into_iter().flatten().filter_map(read).collect()
+    }
+
+    fn accused(&self, verdict: &Verdict) -> Vec<AccusedRecipient> {
+        let of = |accused: &counterfoil_watermark::Accused| {
+            let (recipient, releases) = self.candidates.get(accused.suspect)?;
+            let evidence_of = |place: usize| {
+                let mut named = accused.flows.iter();
+                named.find(|(flow, _)| *flow == place).map(|(_, e)| *e)
+            };
+            let told = releases.iter().enumerate();
+            // Where no flow is named all are listed and none is chosen.
+            let told =
+                told.filter(|(place, _)| accused.flows.is_empty() || evidence_of(*place).is_some());
+            let flows = told.map(|(place, release)| flow(release, evidence_of(place)));
+            Some(AccusedRecipient {
+                recipient: recipient.clone(),
+                evidence: evidence(accused.evidence),
+                key_commitment: releases.first()?.marks.recipient_key.to_string(),
+                flows: flows.collect(),
+            })
+        };
+        verdict.accused.iter().filter_map(of).collect()
+    }
+}
+
+fn flow(release: &Release, named: Option<counterfoil_watermark::Evidence>) -> AccusedFlow {
+    AccusedFlow {
+        flow: release.flow.to_string(),
+        agreement: release.agreement.id.to_string(),
+        version: release.agreement.version,
+        entry: release.entry,
+        time: release.time.to_string(),
+        key_commitment: release.marks.flow_key.to_string(),
+        evidence: named.map(evidence),
+    }
+}
+
+fn evidence(found: counterfoil_watermark::Evidence) -> Evidence {
+    Evidence {
+        log10_e: rounded(found.ln_e / std::f64::consts::LN_10),
+        p: found.p,
+    }
+}
+
+/// To hundredths.
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// The outcome, before it is told to anybody.
+pub(crate) struct Scored {
+    scoring: u64,
+    readings: u64,
+    columns: Vec<ColumnRead>,
+    reads: [u64; 2],
+    accused: Vec<AccusedRecipient>,
+    verdict: Verdict,
+}
+
+/// What the report says beside the outcome.
+pub(crate) struct Said<'a> {
+    pub(crate) broker: &'a str,
+    pub(crate) time: String,
+    pub(crate) incident: &'a str,
+    pub(crate) entry: &'a ScoringEntry,
+}
+
+impl Scored {
+    /// Recipients that are named.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
+        self.accused
+            .iter()
+            .map(|accused| accused.recipient.as_str())
+    }
+
+    /// Candidates that were scored.
+    pub(crate) fn candidates(&self) -> u64 {
+        self.verdict.candidates
+    }
+
+    /// The report. Scores of those who are not named stay in one histogram.
+    pub(crate) fn report(self, said: &Said<'_>) -> TraceReport {
+        let request = &said.entry.request;
+        let shortfall = self.verdict.shortfall.map(|missing| Shortfall {
+            rows_more_unaltered: missing.rows_more_unaltered,
+            rows_more_at_this_rate: missing.rows_more_at_this_rate,
+        });
+        TraceReport {
+            broker: said.broker.to_owned(),
+            time: said.time.clone(),
+            incident: said.incident.to_owned(),
+            scoring: self.scoring,
+            org: request.org.to_string(),
+            lineage: request.lineage.clone(),
+            file_sha256: request.file_sha256.to_string(),
+            rows: request.rows,
+            rows_used: request.rows_used,
+            readings: self.readings,
+            columns: self.columns,
+            reads: self.reads,
+            candidates: self.verdict.candidates,
+            false_naming_one_in: FALSE_NAMING_ONE_IN,
+            log10_threshold: rounded(self.verdict.ln_threshold / std::f64::consts::LN_10),
+            accused: self.accused,
+            others: self.verdict.others.bins().to_vec(),
+            shortfall,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

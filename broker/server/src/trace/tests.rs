@@ -1,0 +1,182 @@
+use counterfoil_audit::entry::{AgreementRef, FlowId, List, OrgName, ReleaseMarks};
+use counterfoil_policy::approval::ScoringRequest;
+use counterfoil_policy::text::ContentDigest;
+use counterfoil_watermark::{Budget, Column, Embedder, Form, SymbolKey, TagBits, TraceKey};
+
+use super::*;
+use crate::refusal::label;
+use crate::testing::{moment, now};
+
+const LINEAGE: &str = "bank/customers/1/16";
+const ROWS: u32 = 600;
+
+fn lineage() -> Lineage {
+    let bits = TagBits::new(16).unwrap();
+    let budget = Budget::new(100_000, 10_000).unwrap();
+    let score = Form::score("3".parse().unwrap(), None).unwrap();
+    let column = Column::new("credit_score", score, budget, bits).unwrap();
+    Lineage::new(vec![column], bits).unwrap()
+}
+
+fn master() -> MasterKey {
+    MasterKey::from_bytes([1; 32])
+}
+
+fn flow_id(recipient: usize, flow: usize) -> FlowId {
+    FlowId::from_bytes([u8::try_from(16 * recipient + flow + 1).unwrap(); 16])
+}
+
+fn digest(commitment: Commitment) -> Digest {
+    Digest::from_bytes(*commitment.as_bytes())
+}
+
+fn keys(recipient: &str, flow: FlowId) -> (SymbolKey, SymbolKey) {
+    let of_flow = master().flow(LINEAGE, &flow.to_string());
+    (master().recipient(LINEAGE, recipient), of_flow)
+}
+
+fn release(recipient: &str, flow: FlowId) -> Release {
+    let (of_recipient, of_flow) = keys(recipient, flow);
+    Release {
+        flow,
+        recipient: OrgName::new(recipient).unwrap(),
+        agreement: AgreementRef {
+            id: label("tags"),
+            version: 1,
+            sha256: Digest::from_bytes([0; 32]),
+        },
+        entry: 5,
+        time: now(),
+        marks: ReleaseMarks {
+            lineage: label(LINEAGE),
+            columns: List::new(Vec::new()).unwrap(),
+            dataset_key: digest(Commitment::to_dataset(&master().dataset(LINEAGE), LINEAGE)),
+            recipient_key: digest(Commitment::to_recipient(&of_recipient, LINEAGE, recipient)),
+            flow_key: digest(Commitment::to_flow(&of_flow, LINEAGE, &flow.to_string())),
+            rows_needed: None,
+            colluders_max: 0,
+        },
+    }
+}
+
+/// Three recipients with two flows each.
+fn scoring() -> Scoring {
+    let recipients = ["insurer", "broker-house", "card-issuer"]
+        .into_iter()
+        .enumerate();
+    let of = |(index, name): (usize, &str)| {
+        let releases = (0..2).map(|flow| release(name, flow_id(index, flow)));
+        (name.to_owned(), releases.collect())
+    };
+    Scoring {
+        lineage: lineage(),
+        name: label(LINEAGE),
+        candidates: recipients.map(of).collect(),
+    }
+}
+
+fn recorded() -> Recorded<ScoringEntry> {
+    let request = ScoringRequest {
+        org: "bank".parse().unwrap(),
+        lineage: LINEAGE.into(),
+        file_sha256: ContentDigest::from_bytes([1; 32]),
+        content_sha256: ContentDigest::from_bytes([2; 32]),
+        rows: ROWS.into(),
+        rows_used: ROWS.into(),
+        at: moment(now()),
+    };
+    Recorded::of_test(ScoringEntry {
+        request,
+        lineage: label(LINEAGE),
+    })
+}
+
+/// What was delivered in a flow, with the tags that the owner's key makes.
+fn leak(recipient: &str, flow: FlowId, owner: &TraceKey) -> LeakContent {
+    let lineage = lineage();
+    let tags: Vec<_> = (0..ROWS)
+        .map(|customer| owner.tag(LINEAGE, &customer.to_be_bytes(), lineage.bits()))
+        .collect();
+    let delivered = TraceKey::from_bytes([2; 32]);
+    let marked: Vec<_> = (0..ROWS)
+        .map(|customer| delivered.tag(LINEAGE, &customer.to_be_bytes(), lineage.bits()))
+        .collect();
+    let mut cells: Vec<Box<str>> = (0..ROWS)
+        .map(|row| (300 + row).to_string().into())
+        .collect();
+    let (of_recipient, of_flow) = keys(recipient, flow);
+    let dataset = master().dataset(LINEAGE);
+    let embedder = Embedder::new(&lineage, &dataset, &of_recipient, &of_flow);
+    let column = &lineage.columns()[0];
+    for changed in embedder.mark(column, &marked, cells.iter().map(AsRef::as_ref)) {
+        cells[changed.row] = changed.cell.into();
+    }
+    LeakContent {
+        known: vec![None],
+        mark_tags: tags.iter().map(|tag| tag.get()).collect(),
+        columns: vec![cells],
+    }
+}
+
+fn owner() -> TraceKey {
+    TraceKey::from_bytes([2; 32])
+}
+
+#[test]
+fn the_leaking_flow_is_named_and_no_other_of_its_recipient_or_of_others() {
+    let content = leak("broker-house", flow_id(1, 0), &owner());
+    let mut told = Vec::new();
+    let scored = scoring()
+        .score(&recorded(), &content, &master(), |scored| told.push(scored))
+        .unwrap();
+    assert_eq!(told.last(), Some(&3));
+    assert_eq!(scored.named().collect::<Vec<_>>(), ["broker-house"]);
+    assert_eq!(scored.candidates(), 9);
+    let flows: Vec<_> = scored.accused[0]
+        .flows
+        .iter()
+        .map(|flow| flow.flow.as_str())
+        .collect();
+    assert_eq!(flows, [flow_id(1, 0).to_string()]);
+    let recorded = recorded();
+    let said = Said {
+        broker: "broker.test",
+        time: "now".into(),
+        incident: "i",
+        entry: recorded.value(),
+    };
+    let report = scored.report(&said);
+    // Those who are not named have no score of their own in it.
+    assert_eq!(report.others.iter().sum::<u64>(), 2);
+    let text = report.to_text().unwrap();
+    assert!(!text.contains("insurer") && !text.contains("card-issuer"));
+    assert_eq!(TraceReport::from_text(&text).unwrap(), report);
+}
+
+#[test]
+fn without_the_owners_tags_or_the_brokers_keys_nothing_is_named() {
+    // Tags under another trace key: the broker has everything else.
+    let blind = leak("insurer", flow_id(0, 0), &TraceKey::from_bytes([9; 32]));
+    let scored = scoring()
+        .score(&recorded(), &blind, &master(), |_| ())
+        .unwrap();
+    assert_eq!(scored.named().count(), 0);
+    assert!(scored.verdict.shortfall.is_some());
+    // Another mark key: its commitments are not those of the log, so nothing is scored.
+    let content = leak("insurer", flow_id(0, 0), &owner());
+    let other = MasterKey::from_bytes([8; 32]);
+    let refused = scoring().score(&recorded(), &content, &other, |_| ());
+    assert!(matches!(refused, Err(Unscored::Commitment)));
+}
+
+#[test]
+fn tags_that_do_not_fit_and_columns_that_carry_nothing_are_refused() {
+    let mut wide = leak("insurer", flow_id(0, 0), &owner());
+    wide.mark_tags[0] = 1 << 16;
+    let refused = scoring().score(&recorded(), &wide, &master(), |_| ());
+    assert!(matches!(refused, Err(Unscored::Content)));
+    let mut text = leak("insurer", flow_id(0, 0), &owner());
+    text.columns[0].fill("a word".into());
+    let refused = scoring().score(&recorded(), &text, &master(), |_| ());
+    assert!(matches!(refused, Err(Unscored::NoColumn)));
+}
