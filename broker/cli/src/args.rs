@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Agreement(AgreementCommand),
     /// Ask a partner for the agreed tags of common customers
     Exchange(Box<ExchangeArgs>),
+    /// Tell from a leaked file whose delivery it is
+    Trace(Box<TraceArgs>),
     /// Explain decisions, and try other rules on those that were made
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -64,6 +66,36 @@ pub(crate) enum Command {
     Audit(AuditCommand),
     /// Look for the usual first mistakes
     Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// The leaked file: CSV in any usual encoding, an Excel workbook or Parquet
+    pub(crate) file: Option<PathBuf>,
+    /// The dataset whose customers are in it
+    #[arg(long, default_value = "customers", value_name = "NAME")]
+    pub(crate) dataset: String,
+    /// The lineage, if the dataset has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) lineage: Option<String>,
+    /// A column that is known to be a tag; otherwise its cells tell
+    #[arg(long = "is", value_name = "COLUMN=TAG")]
+    pub(crate) known: Vec<String>,
+    /// Who asks, or approves
+    #[arg(long = "as", value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Approve what another person asked for, and have it scored
+    #[arg(long, value_name = "ID")]
+    pub(crate) approve: Option<String>,
+    /// Write the report as a page to print
+    #[arg(long, value_name = "FILE", requires = "approve")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write the report as the broker signed it
+    #[arg(long, value_name = "FILE", requires = "approve")]
+    pub(crate) out: Option<PathBuf>,
+    /// List what waits for a second person
+    #[arg(long, conflicts_with_all = ["approve", "file"])]
+    pub(crate) pending: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ pub(crate) mod partner;
 pub(crate) mod party;
 pub(crate) mod policy;
 pub(crate) mod taxonomy;
+pub(crate) mod trace;
 
 use std::path::Path;
 use std::str::FromStr;

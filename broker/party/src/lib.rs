@@ -50,5 +50,7 @@ pub mod owner;
 
 pub mod recipient;
 
+pub mod trace;
+
 #[cfg(test)]
 mod testkit;

@@ -5,9 +5,10 @@
 //! this flow, under this agreement, from this owner to this recipient. [`VerifiedIntent::admit`] compares the
 //! sealed bytes with the digest in that entry and gives a [`VerifiedRelease`], and only that can be opened.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use counterfoil_audit::entry::{Digest, Event, Label, ReleaseIntent, Removed};
+use counterfoil_audit::entry::{Digest, Event, Label, ReleaseIntent, ReleaseMarks, Removed};
 use counterfoil_audit::note::VerifierKey;
 use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
 use counterfoil_policy::agreement::Agreement;
@@ -304,6 +305,45 @@ pub struct StoredReceipt {
 /// # Errors
 /// [`Error::NotJoined`], [`Error::Io`], [`Error::Damaged`].
 pub fn list(home: &Home) -> Result<Vec<StoredReceipt>> {
+    let mut receipts = Vec::new();
+    for (relative, receipt) in verified(home)? {
+        let stored = describe(home, &receipt)
+            .ok_or_else(|| home.damaged(&relative, "it is of no release".to_owned()))?;
+        receipts.push(stored);
+    }
+    receipts.sort_by_key(|receipt| receipt.entry);
+    Ok(receipts)
+}
+
+/// What a marked delivery's receipt says of its marks.
+pub(crate) struct MarkedReceipt {
+    pub(crate) entry: u64,
+    pub(crate) recipient: String,
+    pub(crate) marks: ReleaseMarks,
+}
+
+/// The marked deliveries whose receipts are kept here, by flow.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) fn marked(home: &Home) -> Result<BTreeMap<String, MarkedReceipt>> {
+    let receipts = verified(home)?.into_iter();
+    let marked = receipts.filter_map(|(_, receipt)| match receipt.entry().event() {
+        Event::ReleaseIntent(intent) => Some((
+            intent.flow.to_string(),
+            MarkedReceipt {
+                entry: receipt.index(),
+                recipient: intent.recipient.org.to_string(),
+                marks: intent.marks.clone()?,
+            },
+        )),
+        _ => None,
+    });
+    Ok(marked.collect())
+}
+
+/// Every receipt with its file, verified with the log's key.
+fn verified(home: &Home) -> Result<Vec<(String, VerifiedReceipt)>> {
     let key = log_key(home)?;
     let mut receipts = Vec::new();
     for name in home.list(DIRECTORY)? {
@@ -320,11 +360,8 @@ pub fn list(home: &Home) -> Result<Vec<StoredReceipt>> {
         let receipt = Receipt::parse(&text)
             .and_then(|receipt| receipt.verify(&key))
             .map_err(|error| damaged(error.to_string()))?;
-        let stored =
-            describe(home, &receipt).ok_or_else(|| damaged("it is of no release".to_owned()))?;
-        receipts.push(stored);
+        receipts.push((relative, receipt));
     }
-    receipts.sort_by_key(|receipt| receipt.entry);
     Ok(receipts)
 }
 

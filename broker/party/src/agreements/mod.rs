@@ -464,6 +464,20 @@ pub fn list(home: &Home) -> Result<Listing> {
     })
 }
 
+/// Every version of every agreement that verifies here, signed by both or not: what was delivered under one stays delivered.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(crate) fn all(home: &Home) -> Result<Vec<Agreement>> {
+    let mut all = Vec::new();
+    for (id, version) in Record::names(home, None)? {
+        if let Ok(Some(record)) = Record::load(home, &id, version) {
+            all.push(record.agreement);
+        }
+    }
+    Ok(all)
+}
+
 /// The agreement under which data may flow: the latest version that both institutions signed, unless it was revoked.
 ///
 /// Its dates are not looked at here: the decision does that, and its refusal is recorded.

@@ -34,6 +34,7 @@
 //! ```
 
 mod consent;
+mod identifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -44,7 +45,7 @@ use std::sync::Arc;
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::taxonomy::{Library, Taxonomy};
 use counterfoil_policy::text::{TagName, TaxonomyName};
-use counterfoil_psi::{IdentifierKind, Normaliser, Region, UnknownKind, UnknownRegion};
+use counterfoil_psi::{IdentifierKind, UnknownKind, UnknownRegion};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -56,6 +57,9 @@ use super::redact::redact;
 use super::source::{Delimiter, Source};
 
 use consent::RawConsent;
+use identifier::{RawIdentifier, first_identifier};
+
+pub use identifier::IdentifierColumn;
 
 /// The taxonomy of a dataset that names none. A fixed version: a later program must not
 /// give a mapping another meaning.
@@ -204,13 +208,6 @@ pub struct Dataset {
     customer: CustomerKey,
 }
 
-/// A column that holds identifiers of one type.
-#[derive(Clone, Debug)]
-pub struct IdentifierColumn {
-    column: String,
-    normaliser: Normaliser,
-}
-
 impl DatasetFile {
     /// Reads and checks a file; relative paths in it start at its folder.
     ///
@@ -350,27 +347,7 @@ impl Dataset {
     pub fn is_identifier(&self, column: &str) -> bool {
         self.identifiers
             .iter()
-            .any(|identifier| identifier.column == column)
-    }
-}
-
-impl IdentifierColumn {
-    /// The column of the source.
-    #[must_use]
-    pub fn column(&self) -> &str {
-        &self.column
-    }
-
-    /// The type of its identifiers.
-    #[must_use]
-    pub fn kind(&self) -> IdentifierKind {
-        self.normaliser.kind()
-    }
-
-    /// How its cells become identifiers.
-    #[must_use]
-    pub fn normaliser(&self) -> Normaliser {
-        self.normaliser
+            .any(|identifier| identifier.column() == column)
     }
 }
 
@@ -401,15 +378,6 @@ struct RawDataset {
 struct RawTaxonomy {
     name: String,
     version: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIdentifier {
-    #[serde(rename = "type")]
-    kind: Spanned<String>,
-    column: Spanned<String>,
-    default_region: Option<Spanned<String>>,
 }
 
 impl RawDataset {
@@ -530,39 +498,6 @@ fn read_source(
             .map_err(|error| lines.error(sql, error)),
         None if source.needs_sql() => Err(lines.error(place, DatasetFault::NoSql)),
         None => Ok(source),
-    }
-}
-
-impl RawIdentifier {
-    fn check(&self, lines: &LineIndex<'_>) -> Result<IdentifierColumn, DatasetError> {
-        let kind: IdentifierKind = self
-            .kind
-            .get_ref()
-            .parse()
-            .map_err(|error: UnknownKind| lines.error(&self.kind, error))?;
-        let region = match &self.default_region {
-            Some(region) if kind != IdentifierKind::Phone => {
-                return Err(lines.error(region, DatasetFault::RegionWithoutPhone(kind)));
-            }
-            Some(name) => {
-                let region = name.get_ref().parse::<Region>();
-                Some(region.map_err(|error: UnknownRegion| lines.error(name, error))?)
-            }
-            None => None,
-        };
-        let column = filled(self.column.clone(), "column", lines)?;
-        Ok(IdentifierColumn {
-            column,
-            normaliser: Normaliser::new(kind, region),
-        })
-    }
-}
-
-/// Every dataset has an identifier.
-fn first_identifier(identifiers: &[IdentifierColumn]) -> CustomerKey {
-    match identifiers.first() {
-        Some(first) => CustomerKey::of_identifier(&first.column, first.normaliser),
-        None => CustomerKey::of_column(""),
     }
 }
 

@@ -42,5 +42,6 @@ pub use output::{Format, OutputError, OutputFile, Written};
 pub use report::{Invalid, Lines, ReadReport, SHOWN_LINES, TableRow};
 pub use rows::{BadReason, BadRow, CELL_BYTES_MAX, COLUMNS_MAX, Cells, ROWS_MAX, Read, Row, Rows};
 pub use source::{Delimiter, Source};
+pub(crate) use source::{leaked_parquet, leaked_text};
 pub(crate) use unmapped::Tally;
 pub use unmapped::{ShownCell, UnmappedCells};

@@ -1,6 +1,7 @@
 //! Names of sources.
 
 use std::fmt;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -193,6 +194,26 @@ impl Source {
             }
         }
     }
+}
+
+/// Rows of a text that is in memory, decoded already: a leaked file's, whose name says nothing.
+pub(crate) fn leaked_text(text: Vec<u8>, name: String) -> Result<Rows, SourceError> {
+    let mut rows = Rows::from_csv(CsvReader::open(Box::new(Cursor::new(text)), None, name)?)?;
+    select_all(&mut rows)?;
+    Ok(rows)
+}
+
+/// Rows of a Parquet file, whatever its name is.
+pub(crate) fn leaked_parquet(path: &Path) -> Result<Rows, SourceError> {
+    let mut rows = Rows::from_parquet(ParquetReader::open(path)?)?;
+    select_all(&mut rows)?;
+    Ok(rows)
+}
+
+fn select_all(rows: &mut Rows) -> Result<(), SourceError> {
+    let columns = rows.columns().to_vec();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    rows.select(&columns)
 }
 
 impl fmt::Display for Source {

@@ -17,6 +17,7 @@
 //! durable. Two processes may use one home: whoever changes what it has read takes [`Home::lock`] first.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -283,6 +284,17 @@ impl Home {
     /// [`Error::Io`].
     pub fn remove(&self, relative: impl AsRef<Path>) -> Result<()> {
         files::remove(&self.path.join(relative))
+    }
+
+    /// Makes a directory of the home if it is not there: homes of an earlier version lack some.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn make_dir(&self, directory: &str) -> Result<()> {
+        match files::create_dir(&self.path.join(directory)) {
+            Err(Error::Io { error, .. }) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
     }
 
     /// Names of the files in a directory of the home, sorted, without temporary ones.

@@ -13,6 +13,7 @@ use counterfoil_proto::v1::directory_client::DirectoryClient;
 use counterfoil_proto::v1::enrolment_client::EnrolmentClient;
 use counterfoil_proto::v1::flows_client::FlowsClient;
 use counterfoil_proto::v1::log_client::LogClient;
+use counterfoil_proto::v1::traces_client::TracesClient;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
@@ -82,6 +83,14 @@ impl Broker {
     #[must_use]
     pub fn flows(&self) -> FlowsClient<Channel> {
         FlowsClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The service of traces.
+    #[must_use]
+    pub fn traces(&self) -> TracesClient<Channel> {
+        TracesClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }

@@ -54,7 +54,9 @@ impl RawConsent {
                     Some(column) => filled(column, "dataset_key", lines)?,
                     None => key.clone(),
                 };
-                let identifier = identifiers.iter().find(|known| known.column == dataset_key);
+                let identifier = identifiers
+                    .iter()
+                    .find(|known| known.column() == dataset_key);
                 Some(JoinedRecords {
                     source,
                     key,

@@ -1,0 +1,226 @@
+//! A trace as a page to print: no script, nothing loaded from anywhere.
+
+use std::fmt::Write as _;
+
+use counterfoil_proto::report::{AccusedFlow, AccusedRecipient, TraceReport};
+
+use super::Traced;
+
+const STYLE: &str = "body{font:11pt/1.45 Georgia,serif;max-width:44em;margin:2em auto;color:#111}\
+h1{font-size:1.5em}h2{font-size:1.1em;margin-top:1.6em}table{border-collapse:collapse;width:100%}\
+td,th{text-align:left;padding:.25em .6em .25em 0;border-bottom:1px solid #ccc;vertical-align:top}\
+code{font-size:.85em;overflow-wrap:anywhere}.verdict{border:1px solid #111;padding:.8em 1em}\
+pre{font-size:7pt;white-space:pre-wrap;overflow-wrap:anywhere}@media print{body{margin:0}}";
+
+/// Size of the chart, and of its margins, in its own units.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 46.0;
+const BOTTOM: f64 = 34.0;
+const TOP: f64 = 26.0;
+
+/// The page.
+#[must_use]
+pub fn page(traced: &Traced) -> String {
+    let report = &traced.report;
+    let mut page = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(
+        page,
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Trace {incident}</title><style>{STYLE}</style>\
+<h1>Trace of a leaked file</h1><p>Incident <code>{incident}</code>, {time}, scored by <code>{broker}</code> for \
+<code>{org}</code>.</p>{verdict}<h2>Scores</h2>{chart}<h2>Named</h2>{named}<h2>The file</h2>{file}<h2>How sure this is</h2>{sure}\
+<h2>As signed by the broker</h2><pre>{note}</pre></html>",
+        incident = escaped(&report.incident),
+        time = escaped(&report.time),
+        broker = escaped(&report.broker),
+        org = escaped(&report.org),
+        verdict = verdict(report),
+        chart = chart(report),
+        named = named(report),
+        file = file(traced),
+        sure = sure(traced),
+        note = escaped(&traced.note),
+    );
+    page
+}
+
+fn verdict(report: &TraceReport) -> String {
+    let text = super::report::verdict(report);
+    format!("<p class=\"verdict\">{}</p>", escaped(&text))
+}
+
+fn named(report: &TraceReport) -> String {
+    if report.accused.is_empty() {
+        return "<p>Nobody.</p>".to_owned();
+    }
+    let mut rows = String::from(
+        "<table><tr><th>Recipient</th><th>log10 E</th><th>p</th><th>Flow, agreement, entry, time</th></tr>",
+    );
+    for accused in &report.accused {
+        let _ = write!(
+            rows,
+            "<tr><td>{}</td><td>{:.2}</td><td>{:.1e}</td><td>{}</td></tr>",
+            escaped(&accused.recipient),
+            accused.evidence.log10_e,
+            accused.evidence.p,
+            flows(accused)
+        );
+    }
+    rows + "</table>"
+}
+
+fn flows(accused: &AccusedRecipient) -> String {
+    let told = accused.flows.iter().any(|flow| flow.evidence.is_some());
+    let one = |flow: &AccusedFlow| {
+        let evidence = flow.evidence.map_or_else(String::new, |evidence| {
+            format!(" (log10 E {:.2}, p {:.1e})", evidence.log10_e, evidence.p)
+        });
+        format!(
+            "<code>{}</code>, {} v{}, entry {}, {}{evidence}",
+            escaped(&flow.flow),
+            escaped(&flow.agreement),
+            flow.version,
+            flow.entry,
+            escaped(&flow.time)
+        )
+    };
+    let all: Vec<String> = accused.flows.iter().map(one).collect();
+    if told {
+        all.join("<br>")
+    } else {
+        format!("which of its flows cannot be told:<br>{}", all.join("<br>"))
+    }
+}
+
+fn file(traced: &Traced) -> String {
+    let (report, rows) = (&traced.report, &traced.rows);
+    let columns = report.columns.iter();
+    let columns: Vec<String> = columns
+        .map(|read| format!("{} ({})", escaped(&read.tag), escaped(&read.reading)))
+        .collect();
+    let fields = [
+        (
+            "SHA-256",
+            format!("<code>{}</code>", escaped(&report.file_sha256)),
+        ),
+        ("Lineage", escaped(&report.lineage)),
+        ("Rows", report.rows.to_string()),
+        ("Rows used", report.rows_used.to_string()),
+        ("Rows that could not be read", rows.bad.to_string()),
+        (
+            "Rows without a valid identifier",
+            rows.without_identifier.to_string(),
+        ),
+        (
+            "Rows of nobody that the owner knows",
+            rows.unknown.to_string(),
+        ),
+        (
+            "Rows of several customers at once",
+            rows.contradictory.to_string(),
+        ),
+        ("Columns read", columns.join(", ")),
+        ("Ways to read the columns", report.readings.to_string()),
+    ];
+    let mut table = String::from("<table>");
+    for (name, value) in fields {
+        let _ = write!(table, "<tr><th>{name}</th><td>{value}</td></tr>");
+    }
+    table + "</table>"
+}
+
+fn sure(traced: &Traced) -> String {
+    let report = &traced.report;
+    format!(
+        "<p>{} recipients and flows were candidates, and each could have been named. A candidate is named if its E is at least \
+10<sup>{:.2}</sup>; by that anybody innocent is named in one of {} such traces, or fewer, whatever the file holds, if it was made \
+without the candidate's key (MARKS.md, theorems 1 and 2). p is exact and for one candidate alone.</p>\
+<p>Of the keys of accused flows {} were compared with what the log committed to when they left, and agree; for {} there is no \
+receipt here. Owner and broker together could make a file that accuses anybody: that the keys are older than the leak is shown, \
+that the two did not do it is not.</p>",
+        report.candidates,
+        report.log10_threshold,
+        report.false_naming_one_in,
+        traced.commitments.checked,
+        traced.commitments.without_receipt
+    )
+}
+
+/// Bars for all who are not named, a line at the threshold, and a mark for each who is.
+fn chart(report: &TraceReport) -> String {
+    // Bin 0 is under -1, bin i from i - 2 to i - 1; accused may lie far beyond the last.
+    let furthest = report.accused.iter().map(|a| a.evidence.log10_e);
+    let right = furthest.fold(report.log10_threshold.max(18.0), f64::max) + 2.0;
+    let x = |score: f64| LEFT + (score + 2.0) / (right + 2.0) * (WIDTH - LEFT - 10.0);
+    let floor = HEIGHT - BOTTOM;
+    let most = report.others.iter().copied().max().unwrap_or(0).max(1);
+    // By the logarithm: one of a million must be seen.
+    let height = |count: u64| {
+        let share = (count as f64 + 1.0).ln() / (most as f64 + 1.0).ln();
+        share * (floor - TOP)
+    };
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"log10 E of all recipients\" width=\"100%\">\
+<line x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{WIDTH}\" y2=\"{floor}\" stroke=\"#111\"/>"
+    );
+    for (bin, count) in report
+        .others
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count > 0)
+    {
+        let from = x(bin as f64 - 2.0);
+        let (width, tall) = (x(bin as f64 - 1.0) - from - 1.0, height(*count));
+        let top = floor - tall;
+        let _ = write!(
+            svg,
+            "<rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{tall:.1}\" fill=\"#9ab\"/>\
+<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"9\" text-anchor=\"middle\">{count}</text>",
+            from + width / 2.0,
+            top - 3.0
+        );
+    }
+    let line = x(report.log10_threshold);
+    let _ = write!(
+        svg,
+        "<line x1=\"{line:.1}\" y1=\"12\" x2=\"{line:.1}\" y2=\"{floor}\" stroke=\"#b00\" stroke-dasharray=\"5 3\"/>\
+<text x=\"{line:.1}\" y=\"10\" font-size=\"10\" text-anchor=\"middle\" fill=\"#b00\">threshold</text>"
+    );
+    for (place, accused) in report.accused.iter().enumerate() {
+        let (at, up) = (x(accused.evidence.log10_e), TOP + 14.0 * place as f64);
+        let _ = write!(
+            svg,
+            "<line x1=\"{at:.1}\" y1=\"{up:.1}\" x2=\"{at:.1}\" y2=\"{floor}\" stroke=\"#111\" stroke-width=\"2\"/>\
+<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"end\">{}</text>",
+            at - 4.0,
+            up + 9.0,
+            escaped(&accused.recipient)
+        );
+    }
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"middle\">log10 E: named recipients as lines, all others as bars (number of recipients, on a logarithmic scale)</text></svg>",
+        WIDTH / 2.0,
+        HEIGHT - 8.0
+    );
+    svg
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The broker's report, verified.
+
+use counterfoil_audit::note::Note;
+use counterfoil_policy::approval::ScoringRequest;
+use counterfoil_proto::report::{AccusedFlow, AccusedRecipient, TraceReport};
+use serde::Serialize;
+
+use super::Resolved;
+use crate::audit::log_key;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::receipts;
+
+/// A trace, as the broker signed it and as this side could check it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Traced {
+    /// What the broker says.
+    pub report: TraceReport,
+    /// What became of the file's rows here.
+    pub rows: Resolved,
+    /// The keys of the accused against this side's own receipts.
+    pub commitments: Commitments,
+    /// The report as it was signed.
+    pub note: String,
+}
+
+/// Keys of accused flows that were compared with what the log committed to when they left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Commitments {
+    /// The same as in the receipt of then.
+    pub checked: usize,
+    /// There is no receipt here to compare with.
+    pub without_receipt: usize,
+}
+
+/// Checks the signature, that the report is about this request, and the accused's commitments against the receipts that this
+/// side kept when the deliveries left.
+///
+/// # Errors
+/// [`Error::Unverified`].
+pub(super) fn verify(
+    home: &Home,
+    note: String,
+    request: &ScoringRequest,
+    resolved: &Resolved,
+) -> Result<Traced> {
+    let unverified = |why: String| Error::Unverified(format!("the broker's report: {why}"));
+    let key = log_key(home)?;
+    let verified = Note::parse(&note)
+        .and_then(|parsed| parsed.verify(std::slice::from_ref(&key)))
+        .map_err(|e| unverified(e.to_string()))?;
+    let report = TraceReport::from_text(verified.text()).map_err(|e| unverified(e.to_string()))?;
+    let asked = report.org == request.org.as_str()
+        && report.lineage == request.lineage
+        && report.file_sha256 == request.file_sha256.to_string()
+        && report.rows == request.rows
+        && report.rows_used == request.rows_used;
+    if !asked {
+        return Err(unverified("it is about another file".to_owned()));
+    }
+    let commitments = compare(home, &report)?;
+    Ok(Traced {
+        report,
+        rows: resolved.clone(),
+        commitments,
+        note,
+    })
+}
+
+fn compare(home: &Home, report: &TraceReport) -> Result<Commitments> {
+    let kept = receipts::marked(home)?;
+    let mut commitments = Commitments::default();
+    for accused in &report.accused {
+        for flow in &accused.flows {
+            match kept.get(&flow.flow) {
+                None => commitments.without_receipt += 1,
+                Some(receipt) if agrees(receipt, report, accused, flow) => commitments.checked += 1,
+                Some(_) => {
+                    return Err(Error::Unverified(format!(
+                        "the broker's report: the key of flow `{}` is not the one that the log committed to when it left; keep the report and the receipt as evidence",
+                        flow.flow
+                    )));
+                }
+            }
+        }
+    }
+    Ok(commitments)
+}
+
+fn agrees(
+    receipt: &receipts::MarkedReceipt,
+    report: &TraceReport,
+    accused: &AccusedRecipient,
+    flow: &AccusedFlow,
+) -> bool {
+    receipt.entry == flow.entry
+        && receipt.recipient == accused.recipient
+        && receipt.marks.lineage.as_str() == report.lineage
+        && receipt.marks.recipient_key.to_string() == accused.key_commitment
+        && receipt.marks.flow_key.to_string() == flow.key_commitment
+}
+
+/// The outcome in a sentence or two.
+#[must_use]
+pub fn verdict(report: &TraceReport) -> String {
+    if report.accused.is_empty() {
+        let more = report.shortfall.map_or_else(String::new, |missing| {
+            let unaltered = missing.rows_more_unaltered.map_or_else(
+                || "these columns cannot name anybody, however many rows there are".to_owned(),
+                |rows| format!("about {rows} more rows of one unaltered delivery would be needed"),
+            );
+            let rate = missing
+                .rows_more_at_this_rate
+                .map_or_else(String::new, |rows| {
+                    format!("; about {rows} if the rest is like this part")
+                });
+            format!(": {unaltered}{rate}")
+        });
+        return format!("Nobody can be named{more}.");
+    }
+    let one = |accused: &AccusedRecipient| {
+        let told: Vec<_> = accused
+            .flows
+            .iter()
+            .filter(|flow| flow.evidence.is_some())
+            .collect();
+        match told.as_slice() {
+            [] => format!(
+                "`{}`, in which of its {} flows cannot be told",
+                accused.recipient,
+                accused.flows.len()
+            ),
+            flows => {
+                let flows: Vec<_> = flows
+                    .iter()
+                    .map(|flow| format!("`{}`", flow.flow))
+                    .collect();
+                format!("`{}`, in flow {}", accused.recipient, flows.join(" and "))
+            }
+        }
+    };
+    let named: Vec<String> = report.accused.iter().map(one).collect();
+    format!(
+        "The file comes from what was delivered to {}.",
+        named.join("; and to ")
+    )
+}

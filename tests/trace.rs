@@ -1,0 +1,291 @@
+//! From a leaked file to the flow that it came from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use counterfoil_tests::ask::event_of;
+use counterfoil_tests::data::{phones, write_customers, write_policies};
+use counterfoil_tests::world::chmod_600;
+use counterfoil_tests::{Done, World, run};
+use serde_json::Value;
+
+/// A large budget, so that a few rows tell much.
+const MARKS: &str = "
+[marks]
+budget = 0.4
+rows_min = 1000
+tags = { age_band = {}, housing = { swaps = [['own', 'rent']] } }
+";
+const ROWS: usize = 1_500;
+/// Of the delivery, rows that leak.
+const LEAKED: usize = 900;
+
+struct Leaked {
+    world: World,
+    /// The flow whose delivery leaked.
+    flow: String,
+    /// The other one.
+    innocent: String,
+    /// Rows as they were delivered in it: phone, age band, housing.
+    rows: Vec<[String; 3]>,
+}
+
+/// Two deliveries to one recipient; of the first a part leaks.
+fn leaked() -> Leaked {
+    let mut world = World::agreed_with(|text| text + MARKS);
+    let all = phones(1, ROWS);
+    write_customers(&world.path("customers.csv"), &all);
+    write_policies(&world.path("policies.csv"), &all);
+    world.start_owner();
+    let first = world.exchange(&["--json"]).json();
+    let table = fs::read_to_string(world.path("matched.csv")).unwrap();
+    let second = world.exchange(&["--json", "--overwrite"]).json();
+    let row = |line: &str| {
+        let (phone, cells) = line.split_once(',').unwrap();
+        let (age, housing) = cells.rsplit_once(',').unwrap();
+        [phone, age.trim_matches('"'), housing].map(str::to_owned)
+    };
+    let flow = |done: &Value| done["flow"].as_str().unwrap().to_owned();
+    // The owner keeps its receipts a moment after the recipient has the delivery.
+    let owner = world.owner.as_mut().unwrap();
+    owner.wait_for("receipt verified and kept");
+    owner.wait_for("receipt verified and kept");
+    Leaked {
+        flow: flow(&first),
+        innocent: flow(&second),
+        rows: table.lines().skip(1).map(row).collect(),
+        world,
+    }
+}
+
+impl Leaked {
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.world.path(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The leaked rows, mixed, in other columns with other names, and numbers as people write them.
+    fn table(&self) -> String {
+        let mut text = String::from("who;home;call;group\n");
+        for i in 0..LEAKED {
+            let [phone, age, housing] = &self.rows[i * 7 % ROWS];
+            text += &format!("row {i};{housing};{} {};{age}\n", &phone[3..6], &phone[6..]);
+        }
+        text
+    }
+
+    fn propose(&self, file: &Path, user: &str) -> Done {
+        let file = file.to_str().unwrap();
+        run(
+            &self.world.home("bank"),
+            ["--json", "trace", file, "--as", user],
+        )
+    }
+
+    fn approve(&self, file: &Path, id: &str, user: &str) -> Done {
+        let file = file.to_str().unwrap();
+        let arguments = ["--json", "trace", file, "--as", user, "--approve", id];
+        run(&self.world.home("bank"), arguments)
+    }
+
+    /// Two people have a file scored.
+    fn traced(&self, file: &Path) -> Value {
+        let proposed = self.propose(file, "ana").json();
+        let id = proposed["proposed"]["id"].as_str().unwrap();
+        self.approve(file, id, "bo").json()
+    }
+
+    fn events(&self, kind: &str) -> Vec<Value> {
+        let entries = self.world.entries();
+        let events = entries.iter().map(event_of);
+        events
+            .filter(|event| event["type"] == kind)
+            .cloned()
+            .collect()
+    }
+}
+
+#[test]
+fn a_leaked_file_names_its_flow_and_nobody_else() {
+    let leaked = leaked();
+    let (latin, ..) = (leaked.table().into_bytes(), ());
+    let file = leaked.write("found on a stick", &latin);
+    let proposed = leaked.propose(&file, "ana").json();
+    assert_eq!(proposed["rows"]["used"], LEAKED);
+    assert_eq!(proposed["columns"], serde_json::json!(["home", "group"]));
+    let id = proposed["proposed"]["id"].as_str().unwrap();
+
+    // Nothing is scored for one person, nor another file than the one that was asked for.
+    assert_eq!(leaked.approve(&file, id, "ana").exit, 4);
+    let other = leaked.write(
+        "other.csv",
+        leaked.table().replacen("row 1", "row x", 1).as_bytes(),
+    );
+    assert_eq!(leaked.approve(&other, id, "bo").exit, 3);
+    assert!(leaked.events("trace.authorised").is_empty());
+    let pending = run(&leaked.world.home("bank"), ["--json", "trace", "--pending"]).json();
+    assert_eq!(pending["pending"].as_array().unwrap().len(), 1);
+
+    let page = leaked.world.path("report.html");
+    let signed = leaked.world.path("report.note");
+    let done = run(
+        &leaked.world.home("bank"),
+        [
+            "--json",
+            "trace",
+            file.to_str().unwrap(),
+            "--as",
+            "bo",
+            "--approve",
+            id,
+            "--html",
+            page.to_str().unwrap(),
+            "--out",
+            signed.to_str().unwrap(),
+        ],
+    )
+    .json();
+    let report = &done["report"];
+    let accused = report["accused"].as_array().unwrap();
+    assert_eq!(accused.len(), 1, "{report:#}");
+    assert_eq!(accused[0]["recipient"], "insurer");
+    let flows = accused[0]["flows"].as_array().unwrap();
+    assert_eq!(
+        flows.len(),
+        1,
+        "the recipient's other flow is innocent: {flows:#?}"
+    );
+    assert_eq!(flows[0]["flow"], leaked.flow);
+    assert_ne!(flows[0]["flow"], leaked.innocent);
+    assert_eq!(done["commitments"]["checked"], 1);
+    assert_eq!(report["candidates"], 3);
+    // 3 candidates, one false naming in 10^9.
+    assert_eq!(report["log10_threshold"], 9.48);
+
+    // Recorded before it was scored; the incident and its outcome after.
+    let entries = leaked.world.entries();
+    let place = |kind: &str| {
+        let found = entries
+            .iter()
+            .position(|entry| event_of(entry)["type"] == kind);
+        found.unwrap_or_else(|| panic!("no {kind}"))
+    };
+    let order = ["trace.authorised", "incident.opened", "trace.concluded"].map(place);
+    assert!(order.is_sorted(), "{order:?}");
+    let authorised = event_of(&entries[order[0]]);
+    assert_eq!(authorised["file_sha256"], report["file_sha256"]);
+    assert_eq!(authorised["rows_used"], LEAKED);
+    assert_eq!(
+        event_of(&entries[order[2]])["named"],
+        serde_json::json!(["insurer"])
+    );
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains(&leaked.flow) && page.contains("<svg"));
+    assert!(
+        fs::read_to_string(signed)
+            .unwrap()
+            .starts_with("counterfoil trace report v1\n")
+    );
+
+    // The same file again joins the incident; and the accused hears nothing of it from the broker.
+    leaked.traced(&file);
+    assert_eq!(leaked.events("incident.opened").len(), 1);
+    assert_eq!(leaked.events("trace.concluded").len(), 2);
+    run(&leaked.world.home("insurer"), ["audit", "verify"]).ok();
+    let log = entries.iter().map(Value::to_string).collect::<String>();
+    assert!(
+        !log.contains(&leaked.rows[0][0]),
+        "an identifier in the log"
+    );
+}
+
+#[test]
+fn a_file_that_was_never_marked_names_nobody() {
+    let leaked = leaked();
+    let mut text = String::from("phone,age_band,housing\n");
+    for (i, phone) in phones(1, ROWS).iter().enumerate() {
+        let age = ["\"[25,45)\"", "\"[45,65)\""][i / 2 % 2];
+        text += &format!("{phone},{age},{}\n", ["own", "rent"][i % 2]);
+    }
+    let file = leaked.write("own.csv", text.as_bytes());
+    let done = leaked.traced(&file);
+    assert_eq!(done["report"]["accused"], serde_json::json!([]));
+    assert!(done["report"]["shortfall"].is_object());
+    let others: u64 = done["report"]["others"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_u64)
+        .sum();
+    assert_eq!(others, 1, "the recipient's score is in the histogram alone");
+    // An incident it is all the same.
+    assert_eq!(leaked.events("incident.opened").len(), 1);
+}
+
+/// The owner has no key of a symbol, and the broker none of a mark tag: with another trace key the same file, scored by the
+/// same broker, names nobody.
+#[test]
+fn without_the_owners_key_the_broker_names_nobody() {
+    let leaked = leaked();
+    let file = leaked.write("leak.csv", leaked.table().as_bytes());
+    let named = leaked.traced(&file);
+    assert_eq!(named["report"]["accused"].as_array().unwrap().len(), 1);
+    let key = leaked
+        .world
+        .home("bank")
+        .join("keys/trace-bank.customers.1.16.key");
+    fs::write(
+        &key,
+        "trace-secret:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
+    )
+    .unwrap();
+    chmod_600(&key);
+    let blind = leaked.traced(&file);
+    assert_eq!(blind["report"]["accused"], serde_json::json!([]));
+    // And the owner alone scores nothing.
+    let mut world = leaked.world;
+    let file = file.to_str().unwrap().to_owned();
+    let proposed = run(
+        &world.home("bank"),
+        ["--json", "trace", &file, "--as", "ana"],
+    )
+    .json();
+    world.broker = None;
+    let id = proposed["proposed"]["id"].as_str().unwrap();
+    let alone = run(
+        &world.home("bank"),
+        ["trace", &file, "--as", "bo", "--approve", id],
+    );
+    assert_eq!(alone.exit, 5, "{}", alone.err);
+}
+
+#[test]
+fn a_few_rows_are_not_scored_nor_files_without_identifiers() {
+    let leaked = leaked();
+    let few: String = leaked
+        .table()
+        .lines()
+        .take(40)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let few = leaked.write("few.csv", few.as_bytes());
+    let refused = leaked.propose(&few, "ana");
+    assert_eq!(refused.exit, 3);
+    assert!(refused.out.contains("fewer than 50"), "{}", refused.out);
+    let nameless: String = leaked
+        .rows
+        .iter()
+        .map(|[_, age, housing]| format!("{age};{housing}\n"))
+        .collect();
+    let nameless = leaked.write("nameless.csv", format!("age;home\n{nameless}").as_bytes());
+    let refused = leaked.propose(&nameless, "ana");
+    assert_eq!(refused.exit, 3);
+    assert!(
+        refused
+            .out
+            .contains("no column of the file holds identifiers"),
+        "{}",
+        refused.out
+    );
+}
