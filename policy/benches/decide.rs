@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .iter()
             .map(|tag| tag.name().clone())
             .collect(),
+        measure: None,
         set_size: 65_536,
         delivery_suite: "x".parse()?,
         delivery_key: DeliveryKey::from_bytes(vec![1]).ok_or("no key")?,

@@ -26,6 +26,7 @@ use time::Date;
 use crate::document::node;
 use crate::finding::Findings;
 use crate::keys::PartyKeys;
+use crate::measure::MeasureTerms;
 use crate::moment::Timestamp;
 use crate::tag::Tag;
 use crate::taxonomy::{Library, TaxonomyRef};
@@ -90,6 +91,7 @@ struct Terms {
     compliance: Compliance,
     consent: Option<ConsentTerms>,
     marks: Option<MarkTerms>,
+    measure: Option<MeasureTerms>,
 }
 
 /// Which side of an agreement a party is on.
@@ -422,6 +424,12 @@ impl Agreement {
     pub fn mark_reach(&self) -> Option<MarkReach> {
         let marks = self.marks()?;
         Some(MarkReach::of(marks, self.caps().rows_per_flow))
+    }
+
+    /// What may be measured, and the budgets; `None` if nothing may.
+    #[must_use]
+    pub fn measure(&self) -> Option<&MeasureTerms> {
+        self.terms.measure.as_ref()
     }
 }
 

@@ -13,6 +13,8 @@ use crate::text::serde_as_text;
 /// 18 + 18 digits give a count of 10^-18 units below 10^36, and `i128` holds 1.7 * 10^38.
 const DIGITS_MAX: usize = 18;
 const UNITS_PER_ONE: i128 = 1_000_000_000_000_000_000;
+/// 10^36: a number with 19 digits before the point has as many units or more.
+const UNITS_MAX: u128 = 1_000_000_000_000_000_000_000_000_000_000_000_000;
 
 /// An exact decimal number with at most 18 digits before and 18 after the point.
 ///
@@ -29,6 +31,71 @@ pub struct Decimal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a decimal number of at most 18 digits before and 18 after the point")]
 pub struct NotADecimal;
+
+impl Decimal {
+    /// 0.
+    pub const ZERO: Self = Self { units: 0 };
+
+    /// The exact sum; `None` where it has more than 18 digits before the point.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        let units = self.units.checked_add(other.units)?;
+        (units.unsigned_abs() < UNITS_MAX).then_some(Self { units })
+    }
+
+    /// What is left of `self` after `other` is taken away, at least 0.
+    #[must_use]
+    pub fn left_after(self, other: Self) -> Self {
+        Self {
+            units: self.units.saturating_sub(other.units).max(0),
+        }
+    }
+
+    /// Half of it, rounded down to 18 digits.
+    #[must_use]
+    pub fn half(self) -> Self {
+        Self {
+            units: self.units.div_euclid(2),
+        }
+    }
+
+    /// Whether it is above 0.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        self.units > 0
+    }
+
+    /// The nearest float.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the callers want a float; those who may not exceed the decimal use `to_f64_below`"
+    )]
+    pub fn to_f64(self) -> f64 {
+        // Through the text, because Rust reads decimals to the nearest float; a quotient of two floats is off by more.
+        let text = self.to_string();
+        text.parse()
+            .unwrap_or(self.units as f64 / UNITS_PER_ONE as f64)
+    }
+
+    /// A float that is at most the decimal: the one below the nearest, which is off by half a unit in the last place at most.
+    #[must_use]
+    pub fn to_f64_below(self) -> f64 {
+        self.to_f64().next_down()
+    }
+
+    /// How many whole steps it makes, rounded to the nearest, halves away from 0; `None` for a step that is not above 0.
+    #[must_use]
+    pub fn steps(self, step: Self) -> Option<i64> {
+        if !step.is_positive() {
+            return None;
+        }
+        let half = step.units / 2;
+        let away = if self.units < 0 { -half } else { half };
+        let steps = self.units.checked_add(away)?.checked_div(step.units)?;
+        i64::try_from(steps).ok()
+    }
+}
 
 impl From<i64> for Decimal {
     /// Exact: |i64| < 10^19, so the product stays below 10^37.
@@ -158,7 +225,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn sums_are_exact_and_bounded() {
+        let third = decimal("0.1").checked_add(decimal("0.2"));
+        assert_eq!(third, Some(decimal("0.3")));
+        assert_eq!(
+            decimal("999999999999999999").checked_add(decimal("1")),
+            None
+        );
+        assert_eq!(decimal("0.3").left_after(decimal("0.1")), decimal("0.2"));
+        assert_eq!(decimal("0.1").left_after(decimal("0.3")), Decimal::ZERO);
+        assert_eq!(decimal("0.5").half(), decimal("0.25"));
+    }
+
+    #[test]
+    fn steps_round_to_the_nearest() {
+        let steps = |value: &str, step: &str| decimal(value).steps(decimal(step));
+        assert_eq!(steps("1234.5", "1"), Some(1235));
+        assert_eq!(steps("-1234.5", "1"), Some(-1235));
+        assert_eq!(steps("0.049", "0.1"), Some(0));
+        assert_eq!(steps("3", "0"), None);
+        assert_eq!(steps("3", "-1"), None);
+    }
+
     proptest! {
+        /// A float from below: read back exactly it never exceeds the decimal. Floats below 2^53 with few digits are decimals
+        /// of at most 18 digits only by chance, so the comparison is in units of 2^-60, exactly.
+        #[test]
+        fn a_float_from_below_is_not_above(units in 1_i128..1_000_000_000_000_000_000_000) {
+            let decimal = Decimal { units };
+            let float = decimal.to_f64_below();
+            // float * 2^60 is whole for floats of at least 2^-8; smaller ones are cut, which only helps.
+            let scaled = (float * 2_f64.powi(60)) as i128;
+            prop_assert!(float < 2_f64.powi(-8) || scaled.checked_mul(UNITS_PER_ONE).is_none_or(|left| left <= units << 60));
+            prop_assert!(decimal.to_f64() - float <= float * 1e-15);
+        }
+
         #[test]
         fn display_parses_back(whole in 0u64..10u64.pow(18), fraction in 0u64..10u64.pow(18), negative: bool) {
             let text = format!("{}{whole}.{fraction:018}", if negative { "-" } else { "" });

@@ -124,6 +124,8 @@ closed_list!(
         IdentifierOutside = "identifier_outside": "The identifier type is not in the agreement.",
         TagOutside = "tag_outside": "A tag is not in the agreement, or out of order.",
         SegmentOutside = "segment_outside": "The segment is not in the agreement.",
+        QueryOutside = "query_outside": "A query is outside the agreement's section [measure], or does not fit its tags.",
+        OverBudget = "over_budget": "Not enough epsilon or delta is left in the period.",
         OverRows = "over_rows": "More identifiers than one flow may bring.",
         OverFlows = "over_flows": "No flow is left in the period.",
         OverIdentifiers = "over_identifiers": "Not enough identifiers are left in the period.",
@@ -181,6 +183,17 @@ impl Denial {
             rule: None,
             source: None,
         }
+    }
+
+    /// For a flow that would spend more of a privacy budget than the caller's own count leaves.
+    #[must_use]
+    pub fn over_budget(message: String, would_pass: String) -> Self {
+        Self::new(
+            DenialCode::OverBudget,
+            "agreement.measure",
+            message,
+            would_pass,
+        )
     }
 
     /// A rule forbids.

@@ -55,6 +55,8 @@ pub mod taxonomy;
 
 pub mod segment;
 
+pub mod measure;
+
 pub mod agreement;
 pub mod approval;
 

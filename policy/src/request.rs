@@ -10,14 +10,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::agreement::{FlowKind, IdentifierType, Purpose};
 use crate::keys::{InstitutionKey, InstitutionPublicKey, Signature, Statement};
+use crate::measure::Asked;
 use crate::moment::Timestamp;
 use crate::text::{
     AgreementDigest, AgreementId, FlowId, Malformed, OrgName, RequestDigest, SegmentName, SuiteId,
     TagName, UserId, serde_as_text,
 };
 
-/// Largest signed request, in bytes: a 4 KiB key in base64, 64 names of 63 bytes, the rest.
-pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+/// Largest signed request, in bytes: a 4 KiB key in base64, 64 names of 63 bytes, 16 queries of 1 KiB, the rest.
+pub const REQUEST_BYTES_MAX: usize = 32 * 1024;
 /// Most tags of a request.
 pub const REQUEST_TAGS_MAX: usize = 64;
 /// Largest delivery key, in bytes. X-Wing's are 1,216.
@@ -92,8 +93,11 @@ pub struct RequestBody {
     pub segment: Option<SegmentName>,
     /// What is matched by.
     pub identifier: IdentifierType,
-    /// The tags asked for, each once, in the agreement's order.
+    /// The tags asked for, each once, in the agreement's order; of a measure flow, those of the owner's that its queries use.
     pub tags: Vec<TagName>,
+    /// What a measure flow asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Asked>,
     /// How many identifiers the recipient brings to the flow; binding.
     pub set_size: u32,
     /// The HPKE suite of the delivery key.
@@ -112,7 +116,7 @@ pub struct RequestBody {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Larger than [`REQUEST_BYTES_MAX`].
-    #[error("the request has {0} bytes; at most 16384 pass")]
+    #[error("the request has {0} bytes; at most 32768 pass")]
     TooLarge(usize),
     /// Not JSON of the request's form.
     #[error("the request does not parse: {0}")]
@@ -138,7 +142,13 @@ impl RequestBody {
         if self.format != 1 {
             return field("format", "this version reads format 1");
         }
-        if self.tags.is_empty() || self.tags.len() > REQUEST_TAGS_MAX {
+        let measures = self.kind == FlowKind::Measure;
+        if measures != self.measure.is_some() {
+            return field("measure", "queries pass in requests of kind measure alone");
+        }
+        // A count of customers needs no tag.
+        let least = usize::from(!measures);
+        if !(least..=REQUEST_TAGS_MAX).contains(&self.tags.len()) {
             return field("tags", "1 to 64 tags pass");
         }
         if self.set_size == 0 {

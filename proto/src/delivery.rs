@@ -84,7 +84,12 @@ pub struct DeliveryContext {
 
 impl DeliveryContext {
     fn info(&self) -> Vec<u8> {
-        let mut info = b"counterfoil delivery v1".to_vec();
+        self.info_of(b"counterfoil delivery v1")
+    }
+
+    /// What an encryption of another kind is bound to in the same flow.
+    pub(crate) fn info_of(&self, label: &[u8]) -> Vec<u8> {
+        let mut info = label.to_vec();
         info.extend_from_slice(&self.flow);
         info.extend_from_slice(&self.agreement);
         info
@@ -115,26 +120,7 @@ impl Delivery {
         context: &DeliveryContext,
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<u8>, WireError> {
-        let key = PublicKey::from_bytes(public_key).map_err(|_| bad_key())?;
-        let mut buffer = self.encode(context)?;
-        let (place, plaintext) = buffer
-            .split_at_mut_checked(Encapped::size())
-            .ok_or_else(short)?;
-        let sealed = hpke::single_shot_seal_inout_detached_with_rng::<AesGcm256, HkdfSha256, XWing>(
-            &OpModeS::Base,
-            &key,
-            &context.info(),
-            (&mut *plaintext).into(),
-            &[],
-            rng,
-        );
-        let Ok((encapped, tag)) = sealed else {
-            plaintext.zeroize();
-            return Err(bad_key());
-        };
-        place.copy_from_slice(&encapped.to_bytes());
-        buffer.extend_from_slice(&tag.to_bytes());
-        Ok(buffer)
+        seal_behind(self.encode(context)?, public_key, &context.info(), rng)
     }
 
     /// Opens a sealed delivery where it stands.
@@ -146,31 +132,8 @@ impl Delivery {
         secret: &DeliverySecret,
         context: &DeliveryContext,
     ) -> Result<Self, WireError> {
-        let mut bytes = Zeroizing::new(sealed);
-        let (encapped, rest) = bytes
-            .split_at_mut_checked(Encapped::size())
-            .ok_or(WireError::Unopenable)?;
-        let encapped = Encapped::from_bytes(encapped).map_err(|_| WireError::Unopenable)?;
-        let length = rest
-            .len()
-            .checked_sub(Tag::size())
-            .ok_or(WireError::Unopenable)?;
-        let (ciphertext, tag) = rest
-            .split_at_mut_checked(length)
-            .ok_or(WireError::Unopenable)?;
-        let tag = Tag::from_bytes(tag).map_err(|_| WireError::Unopenable)?;
-        hpke::single_shot_open_inout_detached::<AesGcm256, HkdfSha256, XWing>(
-            &OpModeR::Base,
-            &secret.0,
-            &encapped,
-            &context.info(),
-            ciphertext.into(),
-            &[],
-            &tag,
-        )
-        .map_err(|_| WireError::Unopenable)?;
-        bytes.truncate(Encapped::size() + length);
-        Self::decode(bytes, Encapped::size(), context)
+        let bytes = open_behind(sealed, secret, &context.info())?;
+        Self::decode(bytes, room(), context)
     }
 
     /// The plaintext behind room for the encapsulated key, and with room for the tag. It is sealed where it stands: there is no
@@ -223,6 +186,71 @@ impl Delivery {
             suppressed: head.suppressed,
         })
     }
+}
+
+/// Bytes of the encapsulated key, which stands before every ciphertext: room for it is left before the plaintext.
+pub(crate) fn room() -> usize {
+    Encapped::size()
+}
+
+/// Seals what stands behind the room, where it stands.
+pub(crate) fn seal_behind(
+    mut buffer: Vec<u8>,
+    public_key: &[u8],
+    info: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<u8>, WireError> {
+    let (place, plaintext) = buffer.split_at_mut_checked(room()).ok_or_else(short)?;
+    let sealed = PublicKey::from_bytes(public_key).and_then(|key| {
+        hpke::single_shot_seal_inout_detached_with_rng::<AesGcm256, HkdfSha256, XWing>(
+            &OpModeS::Base,
+            &key,
+            info,
+            (&mut *plaintext).into(),
+            &[],
+            rng,
+        )
+    });
+    let Ok((encapped, tag)) = sealed else {
+        plaintext.zeroize();
+        return Err(bad_key());
+    };
+    place.copy_from_slice(&encapped.to_bytes());
+    buffer.extend_from_slice(&tag.to_bytes());
+    Ok(buffer)
+}
+
+/// Opens what [`seal_behind`] sealed, where it stands: the plaintext is what follows the room.
+pub(crate) fn open_behind(
+    sealed: Vec<u8>,
+    secret: &DeliverySecret,
+    info: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    let mut bytes = Zeroizing::new(sealed);
+    let (encapped, rest) = bytes
+        .split_at_mut_checked(room())
+        .ok_or(WireError::Unopenable)?;
+    let encapped = Encapped::from_bytes(encapped).map_err(|_| WireError::Unopenable)?;
+    let length = rest
+        .len()
+        .checked_sub(Tag::size())
+        .ok_or(WireError::Unopenable)?;
+    let (ciphertext, tag) = rest
+        .split_at_mut_checked(length)
+        .ok_or(WireError::Unopenable)?;
+    let tag = Tag::from_bytes(tag).map_err(|_| WireError::Unopenable)?;
+    hpke::single_shot_open_inout_detached::<AesGcm256, HkdfSha256, XWing>(
+        &OpModeR::Base,
+        &secret.0,
+        &encapped,
+        info,
+        ciphertext.into(),
+        &[],
+        &tag,
+    )
+    .map_err(|_| WireError::Unopenable)?;
+    bytes.truncate(room() + length);
+    Ok(bytes)
 }
 
 struct Reader<'b>(&'b [u8]);

@@ -11,11 +11,12 @@
 //! - [`invite`]: the one-time text with which an institution joins
 //! - [`payload`]: the fixed-length plaintext of one sealed row, written by the owner, read by the broker
 //! - [`peer`]: what the two agents say to each other inside Noise
-//! - [`delivery`]: what the broker seals to the recipient
+//! - [`delivery`]: what the broker seals to the recipient, and [`answers`]: what it seals in a measure flow
 //!
 //! [`counterfoil-server`]: ../counterfoil_server/index.html
 //! [`counterfoil-party`]: ../counterfoil_party/index.html
 
+pub mod answers;
 pub mod delivery;
 pub mod invite;
 pub mod leak;

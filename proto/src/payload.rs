@@ -69,6 +69,16 @@ impl Layout {
         })
     }
 
+    /// No columns: a row tells no more than that it is there.
+    #[must_use]
+    pub fn bare() -> Self {
+        Self {
+            columns: Vec::new(),
+            proven: false,
+            marked: false,
+        }
+    }
+
     /// The same columns, each row beginning with a consent proof.
     #[must_use]
     pub fn proven(self) -> Self {
@@ -93,11 +103,14 @@ impl Layout {
         self.marked
     }
 
-    /// From the columns in the header of a submission.
+    /// From the columns in the header of a submission, which may be none.
     ///
     /// # Errors
     /// As [`Layout::new`].
     pub fn from_wire(columns: &[Column]) -> Result<Self, WireError> {
+        if columns.is_empty() {
+            return Ok(Self::bare());
+        }
         let columns = columns
             .iter()
             .map(|c| {
@@ -328,6 +341,16 @@ mod tests {
         let payload = marked.proven().encode(both, &["a", "b"]).unwrap();
         let (start, rest) = payload.split_at(PROOF_BYTES);
         assert!(start == proof && rest.starts_with(&[1, 2, 3, 4, 1, b'a']));
+    }
+
+    #[test]
+    fn a_bare_row_is_its_proof_or_nothing() {
+        let none: [&str; 0] = [];
+        let layout = Layout::from_wire(&[]).unwrap();
+        assert_eq!(layout.encode(NOTHING, &none).unwrap(), Vec::<u8>::new());
+        assert_eq!(layout.decode(&[]).unwrap(), (NOTHING, Vec::new()));
+        assert!(layout.decode(&[0]).is_err());
+        assert_eq!(layout.proven().payload_len(), PROOF_BYTES);
     }
 
     #[test]

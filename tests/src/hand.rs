@@ -37,6 +37,7 @@ pub fn request(home: &Path, change: impl FnOnce(&mut RequestBody)) -> SignedRequ
         segment: None,
         identifier: agreement.identifiers()[0].identifier(),
         tags: tags.collect(),
+        measure: None,
         set_size: 10,
         delivery_suite: SUITE.parse().unwrap(),
         delivery_key: DeliveryKey::from_bytes(secret.public_bytes()).unwrap(),

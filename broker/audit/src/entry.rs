@@ -22,10 +22,10 @@ pub use event::{
     AgreementCountersigned, AgreementProposed, AgreementRef, AgreementRefused, AgreementRevoked,
     Asked, AssessmentApproved, AssessmentProposed, AssessmentRefused, BrokerInitialised, Column,
     Decision, DeliveryAcknowledged, Event, FlowAborted, FlowDeclined, FlowDenied, FlowGranted,
-    FlowKind, FlowRefused, IncidentOpened, InviteIssued, OfficerAdded, Outcome, PartnerJoined,
-    PartnerRevoked, Recipient, ReleaseIntent, ReleaseMarks, ReleaseOutcome, ReleaseResult,
-    ReleaseSource, Removed, RemovedOfTag, Retention, Source, TraceAuthorised, TraceConcluded,
-    TraceFailed, TraceRefused, Transform,
+    FlowKind, FlowRefused, IncidentOpened, InviteIssued, Measured, OfficerAdded, Outcome,
+    PartnerJoined, PartnerRevoked, Recipient, ReleaseIntent, ReleaseMarks, ReleaseOutcome,
+    ReleaseResult, ReleaseSource, Removed, RemovedOfTag, Retention, Source, Spent, TraceAuthorised,
+    TraceConcluded, TraceFailed, TraceRefused, Transform,
 };
 pub use value::{
     CoarseCount, DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Digest, FlowId, INTEGER_MAX, Integer,

@@ -104,6 +104,8 @@ pub(crate) fn granted(byte: u8) -> FlowGranted {
         },
         recipient: recipient(),
         set_size: Integer::new(65_536).unwrap(),
+        measure: None,
+        reserved: None,
     }
 }
 
@@ -147,6 +149,7 @@ pub(crate) fn intent(byte: u8) -> ReleaseIntent {
             deletion_due: time(172_800),
         },
         marks: None,
+        spent: None,
     }
 }
 
@@ -226,6 +229,7 @@ pub(crate) fn story() -> Vec<Event> {
                 identifier: label("phone"),
                 tags: List::new(vec![label("risk_appetite")]).unwrap(),
                 set_size: Integer::new(1).unwrap(),
+                measure: None,
                 issued_at: time(1),
                 expires_at: time(2),
             }),
@@ -251,6 +255,7 @@ pub(crate) fn story() -> Vec<Event> {
         FlowRefused {
             flow: flow(5),
             decision: decision(),
+            spent: None,
         }
         .into(),
         AgreementRevoked {

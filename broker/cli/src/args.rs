@@ -1,6 +1,10 @@
 //! The command line.
 
+mod measure;
+
 use std::path::PathBuf;
+
+pub(crate) use measure::MeasureArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -58,6 +62,8 @@ pub(crate) enum Command {
     Exchange(Box<ExchangeArgs>),
     /// Tell from a leaked file whose delivery it is
     Trace(Box<TraceArgs>),
+    /// Ask for figures about common customers under differential privacy; no row moves
+    Measure(Box<MeasureArgs>),
     /// Explain decisions, and try other rules on those that were made
     #[command(subcommand)]
     Policy(PolicyCommand),

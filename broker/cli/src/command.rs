@@ -6,6 +6,7 @@ pub(crate) mod broker;
 pub(crate) mod dataset;
 pub(crate) mod doctor;
 pub(crate) mod exchange;
+pub(crate) mod measure;
 pub(crate) mod partner;
 pub(crate) mod party;
 pub(crate) mod policy;

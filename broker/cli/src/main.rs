@@ -60,6 +60,7 @@ async fn run(cli: Cli, ui: Ui) -> Result<(), Failure> {
         Command::Agreement(command) => command::agreement::run(home, command, ui).await,
         Command::Exchange(args) => command::exchange::run(home, *args, ui).await,
         Command::Trace(args) => command::trace::run(home, *args, ui).await,
+        Command::Measure(args) => command::measure::run(home, *args, ui).await,
         Command::Policy(command) => command::policy::run(home, command, ui),
         Command::Audit(command) => command::audit::run(home, command, ui).await,
         Command::Doctor => command::doctor::run(home, ui).await,

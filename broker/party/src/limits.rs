@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::home::Home;
 
+mod budget;
+
+use budget::Spent;
+
 /// A commented `limits.toml`.
 pub const SAMPLE: &str = include_str!("limits.sample.toml");
 
@@ -109,6 +113,9 @@ struct Attempt {
     flow: FlowId,
     at: Timestamp,
     identifiers: u64,
+    /// What a measure flow may spend of a privacy budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spent: Option<Spent>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -199,7 +206,20 @@ pub fn authorise(
     };
     let now = counted.unwrap_or_else(|| home.clock().now());
     let usage = counters.usage(agreement.id(), agreement.period_at(now), flow);
-    let decision = decide(usage, limits, now);
+    let mut decision = decide(usage, limits, now);
+    let mut spent = None;
+    if counted.is_none()
+        && let Decision::Granted(grant) = &decision
+    {
+        let charges = counters
+            .attempts
+            .iter()
+            .map(|attempt| (attempt.at, attempt.spent.as_ref()));
+        match budget::charge(agreement, grant, charges, now) {
+            Ok(cost) => spent = cost,
+            Err(denial) => decision = Decision::Denied(denial),
+        }
+    }
     if let Decision::Granted(grant) = &decision
         && counted.is_none()
     {
@@ -208,6 +228,7 @@ pub fn authorise(
             flow: grant.flow(),
             at: grant.decided_at(),
             identifiers: u64::from(grant.identifiers()),
+            spent: spent.take(),
         });
         // A crash before this write leaves nothing granted, one after it an attempt that counts as used.
         counters.store(home)?;

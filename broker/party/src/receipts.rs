@@ -11,10 +11,12 @@ use std::fmt;
 use counterfoil_audit::entry::{Digest, Event, Label, ReleaseIntent, ReleaseMarks, Removed};
 use counterfoil_audit::note::VerifierKey;
 use counterfoil_audit::receipt::{Receipt, VerifiedReceipt};
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, FlowKind};
 use counterfoil_policy::coarse::CoarseCount;
-use counterfoil_policy::request::VerifiedRequest;
+use counterfoil_policy::measure::Plan;
+use counterfoil_policy::request::{RequestBody, VerifiedRequest};
 use counterfoil_policy::text::{FlowId, SegmentName};
+use counterfoil_proto::answers;
 use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -152,9 +154,17 @@ fn first_difference(intent: &ReleaseIntent, known: &Known<'_>) -> Option<&'stati
         ("source.columns", columns_fit),
         (
             "marks",
-            marks::as_agreed(intent.marks.as_ref(), agreement, &request.tags),
+            match request.kind {
+                FlowKind::Exchange => {
+                    marks::as_agreed(intent.marks.as_ref(), agreement, &request.tags)
+                }
+                // There are no rows to mark.
+                FlowKind::Measure => intent.marks.is_none(),
+            },
         ),
         ("transform.k", intent.transform.k >= agreement.k()),
+        ("transform.kind", kind_fits(intent, request)),
+        ("spent", spent_fits(intent, known)),
         (
             "recipient.org",
             intent.recipient.org.as_str() == agreement.recipient().name.as_str(),
@@ -168,6 +178,29 @@ fn first_difference(intent: &ReleaseIntent, known: &Known<'_>) -> Option<&'stati
         .into_iter()
         .find(|(_, equal)| !equal)
         .map(|(field, _)| field)
+}
+
+/// Rows are released only where rows were asked for.
+fn kind_fits(intent: &ReleaseIntent, request: &RequestBody) -> bool {
+    (intent.transform.kind.as_str() == "measure") == (request.kind == FlowKind::Measure)
+}
+
+/// The log charges what the queries cost, to the population of the agreement, and nothing for an exchange.
+fn spent_fits(intent: &ReleaseIntent, known: &Known<'_>) -> bool {
+    let asked = known.request.body().measure.as_ref();
+    let planned = asked.and_then(|asked| {
+        let terms = known.agreement.measure()?;
+        Some((terms, Plan::new(known.agreement, asked).ok()?.cost()))
+    });
+    match (planned, &intent.spent) {
+        (None, None) => true,
+        (Some((terms, cost)), Some(spent)) => {
+            spent.population.as_str() == terms.population().as_str()
+                && spent.epsilon.as_str() == cost.epsilon.to_string()
+                && spent.delta.as_str() == cost.delta.to_string()
+        }
+        _ => false,
+    }
 }
 
 impl VerifiedIntent {
@@ -241,6 +274,20 @@ impl VerifiedRelease {
                 "the delivery does not have the `{field}` that the log's entry of its release tells: nothing of it was written"
             ))),
         }
+    }
+
+    /// Opens the answers of a measure flow. They are of their one size, or they are none.
+    ///
+    /// # Errors
+    /// [`Error::Wire`]: sealed to another key, or malformed inside.
+    pub fn open_answers(&self, secret: &DeliverySecret) -> Result<Vec<u8>> {
+        Ok(answers::open(self.sealed.clone(), secret, &self.context)?)
+    }
+
+    /// How many rows the entry says, in a bucket; of a measure flow, the bucket of a noised count.
+    #[must_use]
+    pub fn rows(&self) -> &str {
+        self.intent.result.rows.as_str()
     }
 
     /// What was left out and made coarser, in buckets, as the entry tells both sides.

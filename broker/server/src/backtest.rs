@@ -6,10 +6,12 @@
 
 use std::io::BufRead;
 
-use counterfoil_audit::entry::{Entry, Event, FlowId, Integer, Label, List};
+use counterfoil_audit::entry::{Entry, Event, FlowId, Integer, Label, List, Measured};
 use counterfoil_audit::export::{Failure, verify_each};
 use counterfoil_audit::note::VerifierKey;
+use counterfoil_policy::agreement::FlowKind;
 use counterfoil_policy::decision::{DenialCode, Explanation, Rules, explain};
+use counterfoil_policy::measure::Asked;
 use counterfoil_policy::request::{DeliveryKey, RequestBody};
 use counterfoil_proto::delivery::SUITE;
 use serde::Serialize;
@@ -198,6 +200,7 @@ fn request_of(state: &State, entry: &Entry) -> Option<(RequestBody, FlowId, Stri
             identifier: &e.identifier,
             tags: &e.tags,
             set_size: e.set_size,
+            measure: e.measure.as_ref(),
             // It was granted, so it was fresh.
             times: (now, now.saturating_add_seconds(1)),
         },
@@ -212,6 +215,7 @@ fn request_of(state: &State, entry: &Entry) -> Option<(RequestBody, FlowId, Stri
                 identifier: &asked.identifier,
                 tags: &asked.tags,
                 set_size: asked.set_size,
+                measure: asked.measure.as_ref(),
                 times: (moment(asked.issued_at), moment(asked.expires_at)),
             }
         }
@@ -230,6 +234,7 @@ struct Terms<'e> {
     identifier: &'e Label,
     tags: &'e List<Label>,
     set_size: Integer,
+    measure: Option<&'e Measured>,
     times: (
         counterfoil_policy::moment::Timestamp,
         counterfoil_policy::moment::Timestamp,
@@ -246,7 +251,10 @@ impl Terms<'_> {
             agreement: agreement.id().clone(),
             agreement_version: agreement.version(),
             agreement_digest: agreement.digest(),
-            kind: counterfoil_policy::agreement::FlowKind::Exchange,
+            kind: match self.measure {
+                Some(_) => FlowKind::Measure,
+                None => FlowKind::Exchange,
+            },
             purpose: self.purpose.as_str().parse().ok()?,
             segment: match self.segment {
                 Some(segment) => Some(segment.as_str().parse().ok()?),
@@ -256,6 +264,10 @@ impl Terms<'_> {
             tags: tags
                 .map(|tag| tag.as_str().parse().ok())
                 .collect::<Option<_>>()?,
+            measure: match self.measure {
+                Some(measured) => Some(queries(measured)?),
+                None => None,
+            },
             set_size: u32::try_from(self.set_size.value()).ok()?,
             delivery_suite: SUITE.parse().ok()?,
             delivery_key: DeliveryKey::from_bytes(vec![0])?,
@@ -264,6 +276,21 @@ impl Terms<'_> {
             user: "replayed".parse().ok()?,
         })
     }
+}
+
+/// The queries of a measure flow, read back.
+fn queries(measured: &Measured) -> Option<Asked> {
+    let queries = measured.queries.as_slice().iter();
+    let delta = measured.delta.as_ref();
+    Some(Asked {
+        queries: queries
+            .map(|query| query.as_str().parse().ok())
+            .collect::<Option<_>>()?,
+        delta: match delta {
+            Some(delta) => Some(delta.as_str().parse().ok()?),
+            None => None,
+        },
+    })
 }
 
 /// What the log says of a decision. A request that was denied for the moment alone (nobody served, too many ran) had

@@ -2,6 +2,7 @@
 
 pub(crate) mod agreements;
 pub(crate) mod assessments;
+pub(crate) mod budgets;
 pub(crate) mod flows;
 pub(crate) mod partners;
 pub(crate) mod traces;

@@ -6,6 +6,7 @@ pub(crate) mod budget;
 pub(crate) mod complete;
 pub(crate) mod join;
 pub(crate) mod marks;
+mod measured;
 pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod release;

@@ -25,6 +25,7 @@ mod flow;
 pub mod home;
 mod limits;
 mod log;
+mod measure;
 pub mod operator;
 mod refusal;
 pub mod serve;

@@ -5,6 +5,7 @@
 
 pub(crate) mod agreements;
 pub(crate) mod assessments;
+pub(crate) mod budgets;
 pub(crate) mod flows;
 pub(crate) mod marks;
 pub(crate) mod partners;
@@ -16,6 +17,7 @@ use counterfoil_audit::entry::{Entry, Event};
 
 use agreements::Agreements;
 use assessments::Assessments;
+use budgets::Budgets;
 use flows::{Flow, Flows};
 use marks::Marks;
 use partners::Partners;
@@ -33,6 +35,7 @@ pub(crate) struct State {
     pub(crate) assessments: Assessments,
     pub(crate) flows: Flows,
     pub(crate) marks: Marks,
+    pub(crate) budgets: Budgets,
     /// The log's first entry: the key that signs it.
     vkey: Option<String>,
     /// Indices of the entries about each institution, oldest first.
@@ -129,11 +132,12 @@ impl State {
                 Ok(())
             }
             event => {
+                // First: an event that no flow can have changes nothing else.
                 self.flows.apply(index, entry.time(), event)?;
                 if let Event::ReleaseIntent(event) = event {
                     self.marks.released(index, entry.time(), event);
                 }
-                Ok(())
+                self.budgets.apply(entry.time(), event)
             }
         }
     }

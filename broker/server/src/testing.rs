@@ -168,6 +168,37 @@ pub(crate) fn agreement() -> Agreement {
     agreement_with(&[])
 }
 
+/// The section of [`measured`].
+const MEASURE: &str = r#"
+[measure]
+population = "retail-customers"
+queries = ["count", "histogram", "crosstab", "scorecard", "sum", "mean", "quantile"]
+tags = ["risk_appetite", "age_band", "credit_amount", "housing"]
+recipient_tags = [{ name = "claim", values = ["no", "yes"] }]
+minimum_epsilon = "0.1"
+epsilon_per_flow = "5"
+epsilon_recipient = "6"
+epsilon_population = "8"
+delta_recipient = "0.00001"
+delta_population = "0.0001"
+period_days = 365
+"#;
+
+/// [`agreement`] with what may be measured, and with amounts as they are, which it needs for sums.
+pub(crate) fn measured() -> Agreement {
+    agreement_with(&[
+        ("[\"exchange\"]", "[\"exchange\", \"measure\"]"),
+        (
+            "\"credit_amount\"\nform = \"banded\"",
+            "\"credit_amount\"\nform = \"exact\"",
+        ),
+        (
+            "# What the parties declare",
+            &format!("{MEASURE}\n# What the parties declare"),
+        ),
+    ])
+}
+
 /// A later version of [`agreement`].
 pub(crate) fn version(version: u32) -> Agreement {
     let text = format!("\nversion = {version} ");
@@ -206,6 +237,7 @@ pub(crate) fn request_body(agreement: &Agreement, flow: u8) -> (RequestBody, Del
         segment: None,
         identifier: IdentifierType::Email,
         tags: vec!["age_band".parse().unwrap(), "housing".parse().unwrap()],
+        measure: None,
         set_size: 100,
         delivery_suite: SUITE.parse().unwrap(),
         delivery_key: DeliveryKey::from_bytes(secret.public_bytes()).unwrap(),
@@ -362,5 +394,6 @@ pub(crate) fn intent_event(agreement: &Agreement, flow: u8) -> ReleaseIntent {
             deletion_due: now(),
         },
         marks: None,
+        spent: None,
     }
 }

@@ -69,6 +69,9 @@ fn document(terms: &Terms) -> Value {
     if let (Some(marks), Some(fields)) = (marks::canonical(terms), document.as_object_mut()) {
         fields.insert("marks".into(), marks);
     }
+    if let (Some(measure), Some(fields)) = (&terms.measure, document.as_object_mut()) {
+        fields.insert("measure".into(), measure.document());
+    }
     document
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Agreement, LegalBasis, Segment};
+use super::{Agreement, FlowKind, LegalBasis, Segment};
+use crate::decimal::Decimal;
 use crate::tag::{DataClass, Form, Tag};
 
 mod minimal;
@@ -54,6 +55,7 @@ pub fn lint(agreement: &Agreement) -> Vec<Advice> {
     if agreement.legal_basis() == LegalBasis::Consent && agreement.consent().is_none() {
         add("legal_basis".into(), "the basis is consent, but no row has to prove it; a section [consent] leaves out people without a current consent to this (PIPL Art. 23)".into());
     }
+    lint_measure(agreement, &mut add);
     for (index, tag) in agreement.tags().iter().enumerate() {
         lint_tag(&format!("tags[{index}]"), tag, &mut add);
     }
@@ -83,6 +85,40 @@ fn lint_segment(
                 "belonging to `{}` tells of {}, even where the tag is not delivered; a segment over tags of class C1 tells less",
                 segment.name(),
                 told.join(", ")
+            ),
+        );
+    }
+}
+
+/// From here on a guarantee says little: e^10 is 22,000.
+const EPSILON_LARGE: i64 = 10;
+
+fn lint_measure(agreement: &Agreement, add: &mut impl FnMut(String, String)) {
+    let Some(terms) = agreement.measure() else {
+        return;
+    };
+    if agreement.flows().contains(&FlowKind::Exchange) {
+        add(
+            "measure".into(),
+            "noise hides nothing of people whose rows the same recipient gets by exchange; allow one of both, or exchange other people's".into(),
+        );
+    }
+    let caps = terms.caps();
+    if caps.population.epsilon > Decimal::from(EPSILON_LARGE) {
+        add(
+            "measure.epsilon_population".into(),
+            format!(
+                "an epsilon of {} in {} days protects hardly anybody; 1 to {EPSILON_LARGE} is usual",
+                caps.population.epsilon, caps.days
+            ),
+        );
+    }
+    if caps.days < 30 {
+        add(
+            "measure.period_days".into(),
+            format!(
+                "the budget renews after {} days, and what is learned of the same people adds up; a year is usual",
+                caps.days
             ),
         );
     }

@@ -11,7 +11,9 @@ use crate::document::node::Node;
 use crate::document::reader::{Field, Notes, Table, each, no_duplicates};
 use crate::finding::Findings;
 use crate::keys::PartyKeys;
+use crate::measure::{self, MeasureTerms};
 use crate::taxonomy::Library;
+use crate::text::TagName;
 
 const VERSION_MAX: u64 = u32::MAX as u64;
 /// Below 2^53, so that JSON readers with floats read it exactly.
@@ -50,7 +52,8 @@ fn document(mut table: Table<'_>, library: Option<&Library>) -> Option<Terms> {
     let identifiers = table
         .required("identifiers")
         .and_then(|field| identifiers(&field));
-    let flows = table.required("flows").and_then(|field| flows(&field));
+    let flows_field = table.required("flows");
+    let flows = flows_field.as_ref().and_then(flows_of);
     let protocol = table.parsed("protocol");
     let tagged = tags::read(&mut table, library);
     let caps = table.required("caps").and_then(|field| caps(&field));
@@ -79,8 +82,13 @@ fn document(mut table: Table<'_>, library: Option<&Library>) -> Option<Terms> {
         }
         None => Some(None),
     };
+    let measure = match table.optional("measure") {
+        Some(field) => measure::read_terms(&field, &owned(tagged.as_ref())).map(Some),
+        None => Some(None),
+    };
     table.finish();
     format?;
+    check_measured(flows_field.as_ref(), flows.as_deref(), measure.as_ref());
     let tagged = tagged?;
     Some(Terms {
         id: id?,
@@ -106,7 +114,13 @@ fn document(mut table: Table<'_>, library: Option<&Library>) -> Option<Terms> {
         compliance: compliance?,
         consent: consent?,
         marks: marks?,
+        measure: measure?,
     })
+}
+
+fn owned(tagged: Option<&tags::Tagged>) -> Vec<TagName> {
+    let tags = tagged.into_iter().flat_map(|tagged| &tagged.tags);
+    tags.map(|tag| tag.name().clone()).collect()
 }
 
 /// A number that its range already holds within 32 bits.
@@ -193,7 +207,29 @@ fn identifier(field: &Field<'_>) -> Option<IdentifierRule> {
     })
 }
 
-fn flows(field: &Field<'_>) -> Option<Vec<FlowKind>> {
+/// What is measured is said in the section `[measure]`, and said there only where flows may measure.
+fn check_measured(
+    field: Option<&Field<'_>>,
+    flows: Option<&[FlowKind]>,
+    measure: Option<&Option<MeasureTerms>>,
+) {
+    let (Some(field), Some(flows), Some(measure)) = (field, flows, measure) else {
+        return;
+    };
+    match (flows.contains(&FlowKind::Measure), measure) {
+        (true, None) => field.note(
+            "flows of kind measure need a section [measure]",
+            "the section, with what may be asked and the budgets; or no measure here",
+        ),
+        (false, Some(_)) => field.note(
+            "there is a section [measure], and no flow of that kind",
+            "measure among the flows, or no such section",
+        ),
+        _ => {}
+    }
+}
+
+fn flows_of(field: &Field<'_>) -> Option<Vec<FlowKind>> {
     let fields = field.list(1..=FlowKind::ALL.len())?;
     let flows: Option<Vec<FlowKind>> = each(&fields, Field::parsed);
     no_duplicates(&fields, flows.as_deref()?, |flow| *flow);

@@ -20,8 +20,11 @@ closed_list!(
 
 closed_list!(
     /// Kind of flow that an agreement allows.
-    FlowKind, "a kind of flow that this version offers", "exchange",
-    { Exchange = "exchange": "The recipient gets the agreed tags of common customers, row by row.", }
+    FlowKind, "a kind of flow that this version offers", "one of exchange, measure",
+    {
+        Exchange = "exchange": "The recipient gets the agreed tags of common customers, row by row.",
+        Measure = "measure": "The recipient gets figures about common customers with noise, and never a row.",
+    }
 );
 
 closed_list!(

@@ -5,6 +5,7 @@
 
 use super::{AgreementStatus, CLOCK_SKEW_SECONDS_MAX, Denial, DenialCode, Facts};
 use crate::agreement::Period;
+use crate::measure::Plan;
 use crate::request::RequestBody;
 
 type Checked = Result<(), Denial>;
@@ -20,7 +21,7 @@ pub(super) struct Check {
 }
 
 /// In the order in which they are applied. Who calls comes first, so a stranger learns nothing about an agreement.
-pub(super) const CHECKS: [Check; 10] = [
+pub(super) const CHECKS: [Check; 11] = [
     Check {
         id: "caller",
         says: "the agreement's recipient asks, for itself",
@@ -67,6 +68,12 @@ pub(super) const CHECKS: [Check; 10] = [
         id: "tags",
         says: "the tags are the agreement's, in its order",
         run: tags,
+        lasts: true,
+    },
+    Check {
+        id: "measure",
+        says: "the queries are the agreement's, and cost what one flow may cost",
+        run: measure,
         lasts: true,
     },
     Check {
@@ -307,6 +314,33 @@ fn tags(facts: &Facts<'_>, request: &RequestBody) -> Checked {
                 would_pass,
             );
         }
+    }
+    Ok(())
+}
+
+fn measure(facts: &Facts<'_>, request: &RequestBody) -> Checked {
+    let Some(asked) = &request.measure else {
+        return Ok(());
+    };
+    let plan = match Plan::new(facts.agreement, asked) {
+        Ok(plan) => plan,
+        Err(error) => {
+            return deny(
+                DenialCode::QueryOutside,
+                "measure.queries",
+                format!("the query `{}`: {}", error.query, error.problem),
+                error.would_pass,
+            );
+        }
+    };
+    // Nothing is opened that no query counts.
+    if plan.owner_tags() != request.tags {
+        return deny(
+            DenialCode::TagOutside,
+            "tags",
+            "the request has other tags than its queries use",
+            format!("exactly these: {}", one_of(plan.owner_tags())),
+        );
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ fn asked(
     named: &[crate::agreement::BuiltInPack],
 ) -> Vec<Explained> {
     let verdict = rules.ask(question, named);
-    rules
+    let mut explained: Vec<Explained> = rules
         .in_force(named)
         .map(|rule| {
             let holds = |found: &[&Rule]| found.iter().any(|other| other.id == rule.id);
@@ -95,5 +95,11 @@ fn asked(
                 broken,
             }
         })
-        .collect()
+        .collect();
+    // One permit is enough: those for other kinds of flow take no part then.
+    let is_permit = |explained: &Explained| explained.rule.permits && explained.satisfied;
+    if explained.iter().any(is_permit) {
+        explained.retain(|explained| explained.satisfied || !explained.rule.permits);
+    }
+    explained
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Facts, PartnerFacts};
-use crate::agreement::{Agreement, Region};
+use crate::agreement::{Agreement, FlowKind, Region};
 use crate::moment::Timestamp;
 use crate::request::RequestBody;
 use crate::tag::{Form, Tag};
@@ -123,7 +123,7 @@ impl Question {
         let told = agreement.told_by(request.segment.as_ref());
         let told = told.filter(|tag| !request.tags.contains(tag.name()));
         let tags: Vec<TagFacts> = asked_for
-            .map(TagFacts::of)
+            .map(|tag| TagFacts::of(tag, request.kind))
             .chain(told.map(TagFacts::told))
             .collect();
         Self {
@@ -220,16 +220,17 @@ impl TagFacts {
         Self {
             exact: false,
             open: false,
-            ..Self::of(tag)
+            ..Self::of(tag, FlowKind::Exchange)
         }
     }
 
-    fn of(tag: &Tag) -> Self {
+    /// Exact is what is delivered as it is: of a measure flow nothing is, whatever form the owner seals.
+    fn of(tag: &Tag, kind: FlowKind) -> Self {
         Self {
             name: tag.name().to_string(),
             class: Some(tag.class().to_string()),
             level: Some(tag.security_level().number()),
-            exact: tag.form() == Form::Exact,
+            exact: tag.form() == Form::Exact && kind == FlowKind::Exchange,
             open: !tag.kind().is_closed(),
         }
     }

@@ -17,6 +17,7 @@ pub(crate) fn body() -> RequestBody {
         segment: Some("established".parse().unwrap()),
         identifier: IdentifierType::Phone,
         tags: vec!["risk_appetite".parse().unwrap(), "housing".parse().unwrap()],
+        measure: None,
         set_size: 65_536,
         delivery_suite: "x-wing_hkdf-sha256_aes-256-gcm".parse().unwrap(),
         delivery_key: DeliveryKey::from_bytes(vec![5; 1216]).unwrap(),

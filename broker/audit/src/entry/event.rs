@@ -189,6 +189,12 @@ events! {
         recipient: Recipient,
         /// Identifiers that the recipient declared, and is charged for under the agreement's caps.
         set_size: Integer,
+        /// What a measure flow asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        measure: Option<Measured>,
+        /// What it may spend of the privacy budget, set aside by this entry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reserved: Option<Spent>,
     }
     /// A flow was asked for and may not run.
     "flow.denied" FlowDenied {
@@ -231,6 +237,9 @@ events! {
         flow: FlowId,
         /// Why, and what would pass.
         decision: Decision,
+        /// What a measure flow spent on finding that out; the rest of what was set aside is free again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spent: Option<Spent>,
     }
     /// A result is about to leave. It counts as released from here on, whatever follows.
     "release.intent" ReleaseIntent {
@@ -257,6 +266,9 @@ events! {
         /// The marks that the rows carry. Absent if the agreement has none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marks: Option<ReleaseMarks>,
+        /// What a measure flow spent of the privacy budget by this entry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spent: Option<Spent>,
     }
     /// Two people of an owner had a leaked file scored: recorded before the scores are made.
     "trace.authorised" TraceAuthorised {
@@ -406,10 +418,36 @@ pub struct Asked {
     pub tags: List<Label>,
     /// Identifiers that the recipient declared.
     pub set_size: Integer,
+    /// What a measure flow asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measured>,
     /// When it was made, by the recipient's clock.
     pub issued_at: Timestamp,
     /// When it lapses.
     pub expires_at: Timestamp,
+}
+
+/// What a measure flow asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// The queries, as the recipient signed them.
+    pub queries: List<Sentence>,
+    /// For all Gaussian noise of the flow together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Label>,
+}
+
+/// An amount of a population's privacy budget, in exact decimals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spent {
+    /// The owner's name for the people whose budget it is.
+    pub population: Label,
+    /// Epsilon.
+    pub epsilon: Label,
+    /// Delta; `0` without Gaussian noise.
+    pub delta: Label,
 }
 
 /// The kinds of flow.
@@ -419,6 +457,8 @@ pub struct Asked {
 pub enum FlowKind {
     /// The owner's tags for the customers that both have.
     Exchange,
+    /// Figures about these customers, with noise.
+    Measure,
 }
 
 /// How a release ended.

@@ -215,6 +215,7 @@ fn explain_request(home: &Path, args: &ExplainArgs) -> Result<Explanation, Failu
             (None, None) => return Err(made_up()),
         },
         tags,
+        measure: None,
         set_size: args.set_size,
         delivery_suite: parse("none")?,
         delivery_key: DeliveryKey::from_bytes(vec![0]).ok_or_else(made_up)?,

@@ -61,6 +61,7 @@ pub(crate) fn body(
         segment: None,
         identifier: IdentifierType::Email,
         tags: vec!["risk_appetite".parse().unwrap(), "housing".parse().unwrap()],
+        measure: None,
         set_size: 100,
         delivery_suite: SUITE.parse().unwrap(),
         delivery_key: DeliveryKey::from_bytes(secret.public_bytes()).unwrap(),

@@ -42,6 +42,15 @@ pub(crate) fn in_order(tokens: &[Token]) -> Vec<(MatchId, u32)> {
     order
 }
 
+/// What an owner's rows consist of.
+pub(crate) struct RowsOf<'l> {
+    pub(crate) layout: &'l Layout,
+    /// What all people of the rows consented to, where proofs are asked for.
+    pub(crate) consent: Option<Consent>,
+    /// Each row is followed by the key of the recipient's row.
+    pub(crate) keyed: bool,
+}
+
 /// The owner's sealed rows.
 ///
 /// # Errors
@@ -49,8 +58,7 @@ pub(crate) fn in_order(tokens: &[Token]) -> Vec<(MatchId, u32)> {
 pub(crate) async fn submit_rows(
     broker: &Broker,
     submission: &Submission,
-    layout: &Layout,
-    consent: Option<Consent>,
+    of: RowsOf<'_>,
     records: impl Records,
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<()> {
@@ -58,11 +66,12 @@ pub(crate) async fn submit_rows(
         flow: submission.flow.as_bytes().to_vec(),
         session: submission.session.as_bytes().to_vec(),
         count: submission.count,
-        columns: layout.to_wire(),
-        consent,
-        marked: layout.is_marked(),
+        columns: of.layout.to_wire(),
+        consent: of.consent,
+        marked: of.layout.is_marked(),
         bucket: submission.bucket,
         buckets: submission.buckets,
+        keyed: of.keyed,
     };
     let head = RowsChunk {
         part: Some(rows_chunk::Part::Header(header)),
@@ -78,7 +87,7 @@ pub(crate) async fn submit_rows(
     settle(maker, sent.map(|_| ())).await
 }
 
-/// The recipient's row keys. True when the bucket is joined; false if it has to be matched again, because the owner's agent lost
+/// The recipient's row keys, each followed by its own sealed row if it brings `columns`. True when the bucket is joined; false if it has to be matched again, because the owner's agent lost
 /// its rows.
 ///
 /// # Errors
@@ -86,6 +95,7 @@ pub(crate) async fn submit_rows(
 pub(crate) async fn submit_keys(
     broker: &Broker,
     submission: &Submission,
+    columns: Option<&Layout>,
     records: impl Records,
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<bool> {
@@ -95,6 +105,7 @@ pub(crate) async fn submit_keys(
         count: submission.count,
         bucket: submission.bucket,
         buckets: submission.buckets,
+        columns: columns.map(Layout::to_wire).unwrap_or_default(),
     };
     let head = KeysChunk {
         part: Some(keys_chunk::Part::Header(header)),

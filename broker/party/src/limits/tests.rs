@@ -47,6 +47,7 @@ impl Scene {
                 .iter()
                 .map(|tag| tag.name().clone())
                 .collect(),
+            measure: None,
             set_size,
             delivery_suite: counterfoil_proto::delivery::SUITE.parse().unwrap(),
             delivery_key: DeliveryKey::from_bytes(vec![1; 1216]).unwrap(),
@@ -210,6 +211,7 @@ fn a_period_renews_and_a_new_version_does_not() {
         flow: FlowId::from_bytes([9; 16]),
         at,
         identifiers: 7,
+        spent: None,
     };
     let counters = Counters {
         attempts: vec![attempt(period.start), attempt(period.end)],

@@ -318,7 +318,12 @@ pub(super) fn load(
         .iter()
         .zip(&dictionaries)
         .map(|((tag, _), d)| (tag.name().to_string(), d.width()));
-    let layout = Layout::new(columns.collect()).map_err(|error| Unfit::Own(error.into()))?;
+    let layout = if plan.tags.is_empty() {
+        // A flow that only counts customers.
+        Layout::bare()
+    } else {
+        Layout::new(columns.collect()).map_err(|error| Unfit::Own(error.into()))?
+    };
     let prepared = Prepared {
         set: Arc::new(loaded.set),
         consent: plan

@@ -3,9 +3,10 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, FlowKind};
 use counterfoil_policy::consent::{ReferenceKey, Scope};
 use counterfoil_policy::decision::{self as policy, AgreementStatus, Decision, Facts, Grant};
+use counterfoil_policy::measure::Plan;
 use counterfoil_policy::request::{RequestBody, SignedRequest};
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::v1::DeclineRequest;
@@ -47,6 +48,13 @@ pub(super) struct Accepted {
 impl Accepted {
     fn body(&self) -> &RequestBody {
         self.grant.request().body()
+    }
+
+    /// The recipient brings tags of its own, which open only with a key of this side.
+    pub(super) fn is_keyed(&self) -> bool {
+        let measured = self.body().measure.as_ref();
+        let plan = measured.and_then(|asked| Plan::new(&self.agreement, asked).ok());
+        plan.is_some_and(|plan| !plan.recipient_tags().is_empty())
     }
 }
 
@@ -155,7 +163,11 @@ impl OwnerFlow {
         let (body, tell) = (accepted.body().clone(), self.teller());
         let prepared = off_thread(move || {
             let asked = asked(&home, &agreement, &body)?;
-            let trace_key = marks::trace_key(&home, &agreement)?;
+            // A measure flow delivers no row, so no row has a mark tag in it: the broker gets no lasting pseudonym for nothing.
+            let trace_key = match body.kind {
+                FlowKind::Exchange => marks::trace_key(&home, &agreement)?,
+                FlowKind::Measure => None,
+            };
             let plan = dataset::plan(home.path(), &agreement, &body, asked, trace_key)?;
             dataset::load(&plan, &mut |rows| tell(FlowEvent::Reading { rows }))
         })

@@ -19,7 +19,12 @@ pub(super) struct SealedRows {
     /// Taken one by one: a token seals once.
     tokens: Vec<Option<Token>>,
     order: std::vec::IntoIter<(MatchId, u32)>,
+    /// Whether each row is followed by the key of the recipient's row.
+    keyed: bool,
 }
+
+/// Bytes of a row key.
+const KEY_BYTES: usize = 32;
 
 impl SealedRows {
     pub(super) fn new(
@@ -27,6 +32,7 @@ impl SealedRows {
         part: Vec<u32>,
         context: RowContext,
         tokens: Vec<Token>,
+        keyed: bool,
     ) -> Self {
         Self {
             prepared,
@@ -34,6 +40,7 @@ impl SealedRows {
             context,
             order: in_order(&tokens).into_iter(),
             tokens: tokens.into_iter().map(Some).collect(),
+            keyed,
         }
     }
 
@@ -51,6 +58,8 @@ impl SealedRows {
     fn seal(&mut self, index: usize, piece: &mut Vec<u8>) -> Result<()> {
         let token = self.tokens.get_mut(index).and_then(Option::take);
         let token = token.ok_or_else(|| Error::Unexpected("a token is missing".to_owned()))?;
+        // Only together with the recipient's key, which opens the owner's row, is it of use to the broker.
+        let their_key = self.keyed.then(|| token.row_key(Role::Recipient));
         let start = piece.len();
         let written = self.write_payload(index, piece).and_then(|()| {
             self.context
@@ -60,13 +69,16 @@ impl SealedRows {
         if written.is_err() {
             piece.get_mut(start..).unwrap_or_default().zeroize();
         }
+        if let Some(key) = their_key {
+            piece.extend_from_slice(key.expose());
+        }
         written
     }
 }
 
 impl Records for SealedRows {
     fn record_bytes(&self) -> usize {
-        self.prepared.record_bytes()
+        self.prepared.record_bytes() + if self.keyed { KEY_BYTES } else { 0 }
     }
 
     fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool> {

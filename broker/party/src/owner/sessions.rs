@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::flow::plan::{Plan, owner_size};
 use crate::flow::shard::Shard;
 use crate::flow::{
-    Backoff, Ended, Session, Submission, explain, may_be_repeated, off_thread, session,
+    Backoff, Ended, RowsOf, Session, Submission, explain, may_be_repeated, off_thread, session,
     submit_rows, wait,
 };
 use crate::limits;
@@ -208,11 +208,18 @@ impl<'f> Sessions<'f> {
             buckets: plan.buckets(),
         };
         let prepared = Arc::clone(&self.prepared);
+        let keyed = self.accepted.is_keyed();
         let rows =
-            off_thread(move || SealedRows::new(prepared, part, context, matched.tokens)).await?;
+            off_thread(move || SealedRows::new(prepared, part, context, matched.tokens, keyed))
+                .await?;
         let tell = self.flow.teller();
         let broker = &self.flow.broker;
-        submit_rows(broker, &submission, &layout, consent, rows, move |done| {
+        let of = RowsOf {
+            layout: &layout,
+            consent,
+            keyed,
+        };
+        submit_rows(broker, &submission, of, rows, move |done| {
             tell(FlowEvent::Submitting { done, total })
         })
         .await

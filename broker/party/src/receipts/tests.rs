@@ -157,6 +157,7 @@ impl World {
                 deletion_due: later,
             },
             marks: None,
+            spent: None,
         }
     }
 

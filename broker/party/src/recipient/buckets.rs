@@ -26,7 +26,8 @@ use crate::home::Home;
 use crate::matching::{MatchError, Opening, Patience, PeerSize, Pipe, meet};
 use crate::transport::{Broker, call};
 
-use super::map::{BucketMap, KEY_RECORD_BYTES};
+use super::brought::Brought;
+use super::map::BucketMap;
 use super::own::Own;
 use super::record::{FlowRecord, Step};
 use super::run::millis;
@@ -49,6 +50,8 @@ pub(super) struct Sessions<'f> {
     pub(super) protocol: Protocol,
     pub(super) shard: Shard,
     pub(super) asked: Instant,
+    /// The own tags of a measure flow that counts them.
+    pub(super) brought: Option<Brought>,
 }
 
 impl Sessions<'_> {
@@ -207,7 +210,14 @@ impl Sessions<'_> {
         };
         let (progress, total) = (Arc::clone(self.progress), submission.count);
         let tell = move |done| progress(Progress::Submitting { done, total });
-        let joined = submit_keys(self.broker, &submission, Keys { map, slot: 0 }, tell).await;
+        let joined = submit_keys(
+            self.broker,
+            &submission,
+            self.brought.as_ref().map(Brought::layout),
+            Keys { map, slot: 0 },
+            tell,
+        )
+        .await;
         durations.submit_ms += millis(started);
         joined
     }
@@ -238,9 +248,15 @@ impl Sessions<'_> {
         let (home, flow, number) = (self.home.path().to_owned(), record.flow, work.number);
         let part = work.part.to_vec();
         // Before the first key leaves: a crash before this leaves a session of which nobody else has anything.
+        let sealing = match &self.brought {
+            None => None,
+            Some(brought) => Some(brought.sealing(self.agreement, &part)?),
+        };
         let map = flow::off_thread(move || {
-            let map = BucketMap::new(matched.session, &part, &matched.tokens);
-            drop(matched.tokens);
+            let map = match sealing {
+                None => BucketMap::new(matched.session, &part, &matched.tokens),
+                Some(sealing) => sealing.map(matched.session, &part, matched.tokens)?,
+            };
             map.write(&home, flow, number).map(|()| map)
         })
         .await??;
@@ -316,7 +332,7 @@ struct Keys {
 
 impl Records for Keys {
     fn record_bytes(&self) -> usize {
-        KEY_RECORD_BYTES
+        self.map.record_bytes()
     }
 
     fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, FlowKind};
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_policy::text::{FlowId, TagName};
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::flow::plan::Plan;
 use crate::flow::{self, Table, again, is_passing};
 use crate::home::Home;
-use crate::receipts::{Known, StoredReceipt};
+use crate::receipts::{Known, StoredReceipt, VerifiedRelease};
 use crate::transport::{Broker, call};
 
 use super::map;
@@ -68,19 +68,7 @@ async fn deliver(
         .request
         .verify(&agreement.recipient().signing_key)
         .map_err(|e| Error::Unexpected(format!("the record of flow `{}`: {e}", record.flow)))?;
-    let fetched = fetched(broker, &record, progress).await?;
-    let intent = fetched.verify(
-        &log_key(home)?,
-        &Known {
-            agreement,
-            request: &request,
-        },
-    )?;
-    audit::confirm(home, broker, intent.receipt().checkpoint()).await?;
-    progress(Progress::ReceiptVerified {
-        entry: intent.receipt().index(),
-    });
-    let release = intent.admit()?;
+    let release = verified(home, broker, agreement, &record, &request, progress).await?;
     let sha256 = release.sha256();
     let secret = record.secret(home)?;
     let mut release = release;
@@ -129,14 +117,40 @@ async fn deliver(
     ))
 }
 
+/// Fetches a release and verifies its receipt, before anything of it is opened.
+///
+/// # Errors
+/// The broker refuses or is gone; [`Error::Unverified`].
+pub(super) async fn verified(
+    home: &Home,
+    broker: &Broker,
+    agreement: &Agreement,
+    record: &FlowRecord,
+    request: &VerifiedRequest,
+    progress: &OnProgress,
+) -> Result<VerifiedRelease> {
+    let fetched = fetched(broker, record, progress).await?;
+    let intent = fetched.verify(&log_key(home)?, &Known { agreement, request })?;
+    audit::confirm(home, broker, intent.receipt().checkpoint()).await?;
+    progress(Progress::ReceiptVerified {
+        entry: intent.receipt().index(),
+    });
+    intent.admit()
+}
+
 async fn fetched(
     broker: &Broker,
     record: &FlowRecord,
     progress: &OnProgress,
 ) -> Result<crate::receipts::Fetched> {
     let tell = |bytes| progress(Progress::Fetching { bytes });
+    // A measure flow has no rows; its one size is below what an empty table may take.
+    let rows = match record.kind() {
+        FlowKind::Exchange => record.counts.submitted,
+        FlowKind::Measure => 0,
+    };
     let most = Table {
-        rows: record.counts.submitted,
+        rows,
         columns: record.request.unverified().tags.len() as u64,
     };
     again(|| flow::fetch(broker, record.flow, Some(most), &tell)).await
@@ -267,7 +281,7 @@ impl Output {
 }
 
 /// Tells the broker which bytes were opened. Not worth failing for: what was delivered is safe on disk.
-async fn acknowledge(broker: &Broker, flow: FlowId, sha256: [u8; 32]) -> bool {
+pub(super) async fn acknowledge(broker: &Broker, flow: FlowId, sha256: [u8; 32]) -> bool {
     let request = AcknowledgeRequest {
         flow: flow.as_bytes().to_vec(),
         sha256: sha256.to_vec(),

@@ -4,8 +4,9 @@
 //! so that the keys can be submitted again to a broker that lost them: the tokens of the session are gone then, on purpose. 0600, under
 //! `flows/`, removed when the flow is over.
 //!
-//! Format: `counterfoil match map 3\n`, 32 bytes session, then for each slot `u32` own row (2^32 - 1 for a dummy), 16 bytes match id
-//! and 32 bytes key, in rising order of the match ids. Integers are big-endian.
+//! Format: `counterfoil match map 4\n`, 32 bytes session, `u32` bytes of an own sealed row (0 where the flow takes none), then for each
+//! slot `u32` own row (2^32 - 1 for a dummy), 16 bytes match id, 32 bytes key and the own sealed row, in rising order of the match ids.
+//! Integers are big-endian.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -13,7 +14,7 @@ use std::path::Path;
 
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::delivery::DeliveredRows;
-use counterfoil_psi::{Role, SET_MAX, SessionId, Token};
+use counterfoil_psi::{PAYLOAD_BYTES_MAX, Role, SEAL_OVERHEAD, SET_MAX, SealKey, SessionId, Token};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -21,16 +22,17 @@ use crate::flow::in_order;
 
 use super::files;
 
-const MAGIC: &[u8] = b"counterfoil match map 3\n";
+const MAGIC: &[u8] = b"counterfoil match map 4\n";
 
-/// Bytes of a slot: own row, match id, key.
+/// Bytes of a slot without an own sealed row: own row, match id, key.
 const SLOT_BYTES: usize = 4 + KEY_RECORD_BYTES;
 
 /// No map is longer.
-const FILE_BYTES_MAX: u64 = 1024 + SLOT_BYTES as u64 * SET_MAX as u64;
+const FILE_BYTES_MAX: u64 =
+    1024 + (SLOT_BYTES + PAYLOAD_BYTES_MAX + SEAL_OVERHEAD) as u64 * SET_MAX as u64;
 
 /// Bytes of a submitted key: match id and row key.
-pub(super) const KEY_RECORD_BYTES: usize = 16 + 32;
+const KEY_RECORD_BYTES: usize = 16 + 32;
 
 const DUMMY: u32 = u32::MAX;
 
@@ -42,6 +44,8 @@ pub(super) fn relative(flow: FlowId, bucket: u32) -> String {
 /// The map of one bucket, in memory; wiped when dropped.
 pub(super) struct BucketMap {
     pub(super) session: SessionId,
+    /// Of the own sealed row of each slot.
+    sealed_bytes: usize,
     slots: Zeroizing<Vec<u8>>,
 }
 
@@ -58,7 +62,43 @@ impl BucketMap {
                 slots.extend_from_slice(token.row_key(Role::Owner).expose());
             }
         }
-        Self { session, slots }
+        Self {
+            session,
+            sealed_bytes: 0,
+            slots,
+        }
+    }
+
+    /// As [`BucketMap::new`], with the own sealed row of each slot: `seal` takes the place of the slot in the bucket.
+    ///
+    /// # Errors
+    /// What sealing gives.
+    pub(super) fn sealing(
+        session: SessionId,
+        part: &[u32],
+        tokens: Vec<Token>,
+        sealed_bytes: usize,
+        seal: impl Fn(SealKey, usize) -> Result<Vec<u8>>,
+    ) -> Result<Self> {
+        let slot_bytes = SLOT_BYTES + sealed_bytes;
+        let mut slots = Zeroizing::new(Vec::with_capacity(tokens.len() * slot_bytes));
+        let order = in_order(&tokens);
+        let mut tokens: Vec<_> = tokens.into_iter().map(Some).collect();
+        for (match_id, place) in order {
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            let row = part.get(place).copied().unwrap_or(DUMMY);
+            if let Some(token) = tokens.get_mut(place).and_then(Option::take) {
+                slots.extend_from_slice(&row.to_be_bytes());
+                slots.extend_from_slice(match_id.as_bytes());
+                slots.extend_from_slice(token.row_key(Role::Owner).expose());
+                slots.extend_from_slice(&seal(token.into_seal_key(Role::Recipient), place)?);
+            }
+        }
+        Ok(Self {
+            session,
+            sealed_bytes,
+            slots,
+        })
     }
 
     /// Writes the map: on return it is durable and whole, or it is not there. Blocks.
@@ -69,6 +109,8 @@ impl BucketMap {
         files::write(&home.join(relative(flow, bucket)), |file| {
             file.write_all(MAGIC)?;
             file.write_all(self.session.as_bytes())?;
+            let sealed_bytes = u32::try_from(self.sealed_bytes).map_err(std::io::Error::other)?;
+            file.write_all(&sealed_bytes.to_be_bytes())?;
             file.write_all(&self.slots)
         })
     }
@@ -86,7 +128,7 @@ impl BucketMap {
         };
         let length = file.metadata().map_or(0, |known| known.len());
         let length = usize::try_from(length.min(FILE_BYTES_MAX)).unwrap_or(0);
-        let mut head = [0; MAGIC.len() + 32];
+        let mut head = [0; MAGIC.len() + 32 + 4];
         // The slots' own buffer from the first: there is no copy to wipe.
         let mut slots = Zeroizing::new(vec![0; length.saturating_sub(head.len())]);
         file.read_exact(&mut head)
@@ -95,10 +137,16 @@ impl BucketMap {
                 std::io::ErrorKind::UnexpectedEof => files::damaged(&path),
                 _ => Error::io("read", &path, error),
             })?;
-        let session = head.strip_prefix(MAGIC).and_then(<[u8]>::first_chunk);
-        let map = session.map(|session| Self {
-            session: SessionId::from_bytes(*session),
-            slots,
+        let fields = head
+            .strip_prefix(MAGIC)
+            .and_then(<[u8]>::split_first_chunk)
+            .and_then(|(session, rest)| Some((session, rest.first_chunk()?)));
+        let map = fields.and_then(|(session, sealed_bytes)| {
+            Some(Self {
+                session: SessionId::from_bytes(*session),
+                sealed_bytes: usize::try_from(u32::from_be_bytes(*sealed_bytes)).ok()?,
+                slots,
+            })
         });
         map.filter(Self::is_sound)
             .map(Some)
@@ -109,29 +157,40 @@ impl BucketMap {
     fn is_sound(&self) -> bool {
         let ids = self
             .slots
-            .chunks_exact(SLOT_BYTES)
+            .chunks_exact(self.slot_bytes())
             .map(|slot| slot.get(4..20));
-        self.slots.len().is_multiple_of(SLOT_BYTES) && ids.is_sorted_by(|a, b| a < b)
+        self.slots.len().is_multiple_of(self.slot_bytes()) && ids.is_sorted_by(|a, b| a < b)
     }
 
     /// How many slots there are.
     pub(super) fn len(&self) -> usize {
-        self.slots.len() / SLOT_BYTES
+        self.slots.len() / self.slot_bytes()
     }
 
-    /// What is submitted for a slot: match id and row key.
+    fn slot_bytes(&self) -> usize {
+        SLOT_BYTES.saturating_add(self.sealed_bytes)
+    }
+
+    /// Bytes of what is submitted for a slot.
+    pub(super) fn record_bytes(&self) -> usize {
+        KEY_RECORD_BYTES + self.sealed_bytes
+    }
+
+    /// What is submitted for a slot: match id, row key, and the own sealed row if there is one.
     pub(super) fn key_record(&self, slot: usize) -> Option<&[u8]> {
-        let start = slot.checked_mul(SLOT_BYTES)?;
-        self.slots.get(start + 4..start + SLOT_BYTES)
+        let start = slot.checked_mul(self.slot_bytes())?;
+        self.slots.get(start + 4..start + self.slot_bytes())
     }
 
     /// Match id and own row of each slot that is not a dummy's, in rising order of the match ids.
     fn rows(&self) -> impl Iterator<Item = ([u8; 16], u32)> {
-        self.slots.chunks_exact(SLOT_BYTES).filter_map(|slot| {
-            let (row, rest) = slot.split_first_chunk()?;
-            let row = u32::from_be_bytes(*row);
-            (row != DUMMY).then_some((*rest.first_chunk()?, row))
-        })
+        self.slots
+            .chunks_exact(self.slot_bytes())
+            .filter_map(|slot| {
+                let (row, rest) = slot.split_first_chunk()?;
+                let row = u32::from_be_bytes(*row);
+                (row != DUMMY).then_some((*rest.first_chunk()?, row))
+            })
     }
 }
 

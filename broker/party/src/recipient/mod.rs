@@ -5,11 +5,13 @@
 //! a bucket before its row keys. So [`resume`] goes on with the buckets that are missing, or fetches what was released, by the same
 //! code as [`exchange`].
 
+mod brought;
 mod buckets;
 mod carry;
 mod complete;
 mod files;
 mod map;
+mod measure;
 mod own;
 mod prepare;
 mod record;
@@ -34,6 +36,7 @@ use crate::home::Home;
 use crate::marks::DeliveryMarks;
 use crate::matching::MatchProgress;
 
+pub use measure::{MeasureOptions, Measured, Preview, measure, preview, resume_measure};
 pub use run::{exchange, resume};
 
 /// What to ask for, with which file, and where to write the answer.

@@ -195,7 +195,8 @@ impl OwnReader {
             })
     }
 
-    fn damaged(&self) -> Error {
+    /// The file is not what was written.
+    pub(super) fn damaged(&self) -> Error {
         files::damaged(&self.path)
     }
 }

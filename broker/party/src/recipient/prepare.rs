@@ -7,7 +7,7 @@ use counterfoil_policy::agreement::{Agreement, IdentifierType};
 use counterfoil_policy::text::TagName;
 use counterfoil_psi::{IdentifierKind, Normaliser, Region};
 
-use crate::data::{OutputFile, ReadReport, Row, Verdict, Wanted, read_identifiers};
+use crate::data::{OutputFile, ReadReport, Row, Source, Verdict, Wanted, read_identifiers};
 use crate::error::{Error, Result};
 use crate::flow::identifier_rule;
 
@@ -32,35 +32,7 @@ pub(super) struct Plan {
 /// # Errors
 /// [`Error::Input`], [`Error::Output`].
 pub(super) fn plan(options: &ExchangeOptions, agreement: &Agreement) -> Result<Plan> {
-    let identifier = match (options.identifier, agreement.identifiers()) {
-        (Some(identifier), _) => identifier,
-        (None, [only]) => only.identifier(),
-        (None, several) => {
-            let names: Vec<_> = several
-                .iter()
-                .map(|rule| rule.identifier().as_str())
-                .collect();
-            return Err(Error::Input(format!(
-                "the agreement matches by {}: say which with --by",
-                names.join(" or ")
-            )));
-        }
-    };
-    let (kind, region) = match identifier_rule(agreement, identifier) {
-        Ok((rule, kind)) => (kind, rule.default_region()),
-        Err(why) => return Err(Error::Input(why)),
-    };
-    let region = match (options.region, region) {
-        (Some(own), _) => Some(own),
-        (None, Some(agreed)) => Some(
-            agreed
-                .to_string()
-                .parse::<Region>()
-                .map_err(|e| Error::Input(e.to_string()))?,
-        ),
-        (None, None) => None,
-    };
-    let region = region.filter(|_| kind == IdentifierKind::Phone);
+    let (identifier, normaliser) = identified(options.identifier, options.region, agreement)?;
     let tags = if options.tags.is_empty() {
         agreement
             .tags()
@@ -79,10 +51,51 @@ pub(super) fn plan(options: &ExchangeOptions, agreement: &Agreement) -> Result<P
         tags,
         columns,
         output,
-        normaliser: Normaliser::new(kind, region),
+        normaliser,
     };
     check_output(&plan, options.overwrite)?;
     Ok(plan)
+}
+
+/// What is matched by, and how it is read.
+///
+/// # Errors
+/// [`Error::Input`].
+pub(super) fn identified(
+    wanted: Option<IdentifierType>,
+    region: Option<Region>,
+    agreement: &Agreement,
+) -> Result<(IdentifierType, Normaliser)> {
+    let identifier = match (wanted, agreement.identifiers()) {
+        (Some(identifier), _) => identifier,
+        (None, [only]) => only.identifier(),
+        (None, several) => {
+            let names: Vec<_> = several
+                .iter()
+                .map(|rule| rule.identifier().as_str())
+                .collect();
+            return Err(Error::Input(format!(
+                "the agreement matches by {}: say which with --by",
+                names.join(" or ")
+            )));
+        }
+    };
+    let (kind, agreed) = match identifier_rule(agreement, identifier) {
+        Ok((rule, kind)) => (kind, rule.default_region()),
+        Err(why) => return Err(Error::Input(why)),
+    };
+    let region = match (region, agreed) {
+        (Some(own), _) => Some(own),
+        (None, Some(agreed)) => Some(
+            agreed
+                .to_string()
+                .parse::<Region>()
+                .map_err(|e| Error::Input(e.to_string()))?,
+        ),
+        (None, None) => None,
+    };
+    let region = region.filter(|_| kind == IdentifierKind::Phone);
+    Ok((identifier, Normaliser::new(kind, region)))
 }
 
 /// The agreement has the order; a tag that it does not have stays, at the end, for the broker to refuse and record.
@@ -132,25 +145,58 @@ pub(super) fn read(
     progress: &OnProgress,
 ) -> Result<(own::Read, ReadReport)> {
     let others: Vec<&str> = options.carry.iter().map(String::as_str).collect();
-    let failed = |error| Error::io("write", directory, error);
-    let mut carried = Carried::new(others.len(), directory).map_err(failed)?;
-    let wanted = Wanted {
+    let from = From {
+        source: &options.source,
         column: &options.column,
-        normaliser: plan.normaliser,
         others: &others,
+        normaliser: plan.normaliser,
+    };
+    read_rows(&from, |_| None, directory, progress)
+}
+
+/// Where own rows are read from.
+pub(super) struct From<'s> {
+    pub(super) source: &'s Source,
+    pub(super) column: &'s str,
+    /// Columns that are kept beside the identifier.
+    pub(super) others: &'s [&'s str],
+    pub(super) normaliser: Normaliser,
+}
+
+/// As [`read`]; `unusable` says why the cells beside an identifier cannot be used, without showing one.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_rows(
+    from: &From<'_>,
+    unusable: impl Fn(&Row<'_>) -> Option<String>,
+    directory: &Path,
+    progress: &OnProgress,
+) -> Result<(own::Read, ReadReport)> {
+    let failed = |error| Error::io("write", directory, error);
+    let mut carried = Carried::new(from.others.len(), directory).map_err(failed)?;
+    let wanted = Wanted {
+        column: from.column,
+        normaliser: from.normaliser,
+        others: from.others,
         payload_bytes: carried.number_bytes(),
     };
     let mut fault = None;
-    let mut keep = |row: &Row<'_>, number: &mut [u8]| match carried.push(row, &others, number) {
-        Ok(()) => Verdict::Keep,
-        Err(error) => {
-            fault.get_or_insert(error);
-            Verdict::Leave
+    let mut keep = |row: &Row<'_>, number: &mut [u8]| {
+        if let Some(why) = unusable(row) {
+            return Verdict::Invalid(why.into());
+        }
+        match carried.push(row, from.others, number) {
+            Ok(()) => Verdict::Keep,
+            Err(error) => {
+                fault.get_or_insert(error);
+                Verdict::Leave
+            }
         }
     };
     let mut tell = |rows| progress(Progress::Reading { rows });
     let loaded = read_identifiers(
-        &options.source,
+        from.source,
         &wanted,
         Some(&mut keep),
         &mut tell,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use counterfoil_policy::agreement::FlowKind;
 use counterfoil_policy::request::SignedRequest;
 use counterfoil_policy::text::{AgreementId, FlowId};
 use counterfoil_proto::delivery::DeliverySecret;
@@ -85,6 +86,11 @@ impl FlowRecord {
             plan: None,
             attempts: BTreeMap::new(),
         }
+    }
+
+    /// What kind of flow it is.
+    pub(super) fn kind(&self) -> FlowKind {
+        self.request.unverified().kind
     }
 
     /// Reads the record of a flow.

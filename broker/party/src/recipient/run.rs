@@ -4,9 +4,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use counterfoil_policy::agreement::{Agreement, FlowKind};
+use counterfoil_policy::agreement::{Agreement, FlowKind, IdentifierType};
+use counterfoil_policy::measure::Asked;
 use counterfoil_policy::request::{DeliveryKey, RequestBody, SignedRequest, VerifiedRequest};
-use counterfoil_policy::text::{AgreementId, FlowId};
+use counterfoil_policy::text::{AgreementId, FlowId, SegmentName, TagName, UserId};
 use counterfoil_proto::delivery::{DeliverySecret, SUITE};
 use counterfoil_proto::limits::ROWS_MAX;
 use counterfoil_proto::v1::{DeclineRequest, FlowRequest, flow_reply};
@@ -19,9 +20,10 @@ use crate::error::{Error, Result};
 use crate::flow::plan::recipient_size;
 use crate::flow::shard::Shard;
 use crate::flow::{self, Ending, REASON_WAIT, follow, is_passing, session};
-use crate::home::Home;
+use crate::home::{Home, HomeLock};
 use crate::transport::{Broker, call};
 
+use super::brought::Brought;
 use super::buckets::Sessions;
 use super::complete::complete;
 use super::own::{self, Own};
@@ -64,7 +66,15 @@ pub async fn exchange(
             "one flow takes at most {ROWS_MAX} identifiers: split the file"
         ))
     })?;
-    let (request, secret) = sign(home, options, &plan, &agreement, size)?;
+    let asking = Asking {
+        kind: FlowKind::Exchange,
+        segment: options.segment.clone(),
+        identifier: plan.identifier,
+        tags: plan.tags.clone(),
+        measure: None,
+        user: options.user.clone(),
+    };
+    let (request, secret) = sign(home, asking, &agreement, size)?;
     let new = NewRecord {
         request,
         output: plan.output.clone(),
@@ -72,27 +82,43 @@ pub async fn exchange(
         columns: plan.columns.clone(),
         counts,
     };
-    let mut record = FlowRecord::new(new, &secret);
+    let record = FlowRecord::new(new, &secret);
+    let (broker, record, _lock) =
+        carry_out(home, &agreement, record, read, progress, &mut durations).await?;
+    complete(home, &broker, &agreement, record, progress, durations).await
+}
+
+/// Asks for a flow and carries it out until it is released. The lock is held as long as it lives.
+///
+/// # Errors
+/// As [`exchange`].
+pub(super) async fn carry_out(
+    home: &Home,
+    agreement: &Agreement,
+    mut record: FlowRecord,
+    read: own::Read,
+    progress: &OnProgress,
+    durations: &mut Durations,
+) -> Result<(Broker, FlowRecord, HomeLock)> {
     let broker = Broker::connect(home).await?;
-    let _lock = record::lock(home, record.flow)?;
+    let lock = record::lock(home, record.flow)?;
     // A crash from here on leaves a record, which `resume` settles; without the own rows nothing was asked for.
     record.store(home)?;
     let flow = Flow {
         home,
         broker: &broker,
-        agreement: &agreement,
+        agreement,
         progress,
         shard: Shard::WHOLE,
+        kind: record.kind(),
     };
     let own = flow.keep(record.flow, read).await?;
     if let Err(error) = flow.request(&record).await {
         return Err(flow.give_up(record.flow, Failed::Over(error)));
     }
-    let released = flow
-        .until_released(&mut record, Some(own), &mut durations)
-        .await;
+    let released = flow.until_released(&mut record, Some(own), durations).await;
     match released {
-        Ok(()) => complete(home, &broker, &agreement, record, progress, durations).await,
+        Ok(()) => Ok((broker, record, lock)),
         Err(failed) => Err(flow.give_up(record.flow, failed)),
     }
 }
@@ -104,8 +130,44 @@ pub async fn exchange(
 /// [`Error::Local`] for a flow that this home does not know; [`Error::Busy`] for one that another process carries out;
 /// [`Error::Aborted`] or [`Error::Denied`] if nothing was released; else as [`exchange`].
 pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<Exchanged> {
-    FlowRecord::load(home, flow)?;
-    let _lock = record::lock(home, flow)?;
+    let Resumed {
+        broker,
+        agreement,
+        record,
+        durations,
+        lock: _lock,
+    } = settled(home, flow, FlowKind::Exchange, progress).await?;
+    complete(home, &broker, &agreement, record, progress, durations).await
+}
+
+/// A flow that was interrupted, and was released.
+pub(super) struct Resumed {
+    pub(super) broker: Broker,
+    pub(super) agreement: Agreement,
+    pub(super) record: FlowRecord,
+    pub(super) durations: Durations,
+    /// Held as long as the flow is worked on.
+    pub(super) lock: HomeLock,
+}
+
+/// Carries an interrupted flow on until it is released.
+///
+/// # Errors
+/// As [`resume`]; [`Error::Input`] for a flow of another kind.
+pub(super) async fn settled(
+    home: &Home,
+    flow: FlowId,
+    kind: FlowKind,
+    progress: &OnProgress,
+) -> Result<Resumed> {
+    let known = FlowRecord::load(home, flow)?;
+    if known.kind() != kind {
+        return Err(Error::Input(format!(
+            "flow `{flow}` is of another kind: `counterfoil {} --resume {flow}` goes on with it",
+            known.kind()
+        )));
+    }
+    let lock = record::lock(home, flow)?;
     // Again, as whoever held the lock has left it.
     let mut record = FlowRecord::load(home, flow)?;
     if record.step == Step::Requested && !own::is_kept(home.path(), flow) {
@@ -122,17 +184,24 @@ pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<
         agreement: &agreement,
         progress,
         shard: Shard::WHOLE,
+        kind,
     };
     let mut durations = Durations::default();
     match of.until_released(&mut record, None, &mut durations).await {
-        Ok(()) => complete(home, &broker, &agreement, record, progress, durations).await,
+        Ok(()) => Ok(Resumed {
+            broker,
+            agreement,
+            record,
+            durations,
+            lock,
+        }),
         Err(Failed::Over(Error::Refused(_))) if record.step == Step::Requested => {
             forget(home, flow)?;
             Err(Error::Aborted(format!(
                 "flow `{flow}` was interrupted before it was granted"
             )))
         }
-        Err(Failed::Undecided(error)) => Err(undecided(flow, &error)),
+        Err(Failed::Undecided(error)) => Err(undecided(flow, kind, &error)),
         Err(failed) => Err(of.give_up(flow, failed)),
     }
 }
@@ -150,7 +219,7 @@ async fn load_own(home: &Home, flow: FlowId, request: &VerifiedRequest) -> Resul
         .ok_or_else(|| Error::Local(format!("the own rows of flow `{flow}` are gone")))
 }
 
-async fn in_force(home: &Home, id: &AgreementId) -> Result<Agreement> {
+pub(super) async fn in_force(home: &Home, id: &AgreementId) -> Result<Agreement> {
     match agreements::active(home, id) {
         // The partner may have countersigned since we looked.
         Err(Error::NotActive(_) | Error::UnknownAgreement(_)) => {
@@ -178,10 +247,23 @@ async fn read(
     Ok((plan, read, report))
 }
 
-fn sign(
+/// What is asked for.
+pub(super) struct Asking {
+    pub(super) kind: FlowKind,
+    pub(super) segment: Option<SegmentName>,
+    pub(super) identifier: IdentifierType,
+    pub(super) tags: Vec<TagName>,
+    pub(super) measure: Option<Asked>,
+    pub(super) user: UserId,
+}
+
+/// Makes and signs the request, with a delivery key of its own.
+///
+/// # Errors
+/// [`Error::Input`] for what no request may say.
+pub(super) fn sign(
     home: &Home,
-    options: &ExchangeOptions,
-    plan: &Plan,
+    asking: Asking,
     agreement: &Agreement,
     set_size: u32,
 ) -> Result<(SignedRequest, DeliverySecret)> {
@@ -198,18 +280,19 @@ fn sign(
         agreement: agreement.id().clone(),
         agreement_version: agreement.version(),
         agreement_digest: agreement.digest(),
-        kind: FlowKind::Exchange,
+        kind: asking.kind,
         purpose: agreement.purpose(),
-        segment: options.segment.clone(),
-        identifier: plan.identifier,
-        tags: plan.tags.clone(),
+        segment: asking.segment,
+        identifier: asking.identifier,
+        tags: asking.tags,
+        measure: asking.measure,
         set_size,
         delivery_suite: SUITE.parse().map_err(|_| unexpected("suite"))?,
         delivery_key: DeliveryKey::from_bytes(secret.public_bytes())
             .ok_or_else(|| unexpected("delivery key"))?,
         issued_at,
         expires_at: issued_at.saturating_add_seconds(REQUEST_SECONDS),
-        user: options.user.clone(),
+        user: asking.user,
     };
     let request = SignedRequest::sign(&home.institution_key()?, body)
         .map_err(|e| Error::Input(e.to_string()))?;
@@ -223,6 +306,7 @@ struct Flow<'f> {
     agreement: &'f Agreement,
     progress: &'f OnProgress,
     shard: Shard,
+    kind: FlowKind,
 }
 
 impl Flow<'_> {
@@ -276,7 +360,13 @@ impl Flow<'_> {
             None => load_own(self.home, record.flow, &request).await?,
         };
         let protocol = session::protocol(self.agreement, &request)?;
+        let brought = {
+            let home = self.home.path().to_owned();
+            let (agreement, body) = (self.agreement.clone(), request.body().clone());
+            flow::off_thread(move || Brought::of(&home, &agreement, &body)).await??
+        };
         let sessions = Sessions {
+            brought,
             protocol,
             home: self.home,
             broker: self.broker,
@@ -359,7 +449,7 @@ impl Flow<'_> {
     /// Removes what is kept of a flow that is over; of an undecided one, says how to go on.
     fn give_up(&self, flow: FlowId, failed: Failed) -> Error {
         match failed {
-            Failed::Undecided(error) => undecided(flow, &error),
+            Failed::Undecided(error) => undecided(flow, self.kind, &error),
             Failed::Over(error) => {
                 if let Err(left) = forget(self.home, flow) {
                     tracing::warn!(error = %left, "what was kept of a failed flow could not be removed");
@@ -378,9 +468,9 @@ enum Failed {
     Undecided(Error),
 }
 
-pub(super) fn undecided(flow: FlowId, error: &Error) -> Error {
+pub(super) fn undecided(flow: FlowId, kind: FlowKind, error: &Error) -> Error {
     Error::Unavailable(format!(
-        "{error}; whether flow `{flow}` was released is not known: `counterfoil exchange --resume {flow}` finds out, \
+        "{error}; whether flow `{flow}` was released is not known: `counterfoil {kind} --resume {flow}` finds out, \
          and fetches what was"
     ))
 }

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use counterfoil_audit::entry::FlowDeclined;
+use counterfoil_policy::moment::Timestamp;
 use counterfoil_proto::v1::flows_server::Flows;
 use counterfoil_proto::v1::{
-    AcknowledgeReply, AcknowledgeRequest, BucketsReply, DeclineReply, DeclineRequest, FlowRef,
-    FlowReply, FlowRequest, KeysChunk, KeysReply, ListenRequest, Offer, RelayFrame, RowsChunk,
-    RowsReply,
+    AcknowledgeReply, AcknowledgeRequest, BucketsReply, BudgetReply, BudgetRequest, DeclineReply,
+    DeclineRequest, FlowRef, FlowReply, FlowRequest, KeysChunk, KeysReply, ListenRequest, Offer,
+    RelayFrame, RowsChunk, RowsReply,
 };
+use time::OffsetDateTime;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{fetch, flow_id, relay, request, submit, to_its_end};
+use super::{digest, failed, fetch, flow_id, relay, request, submit, to_its_end};
 use crate::broker::Broker;
+use crate::decide::budgets;
 use crate::refusal::{label, sentence, would_pass};
 
 /// Flows.
@@ -128,4 +131,35 @@ impl Flows for FlowsService {
     ) -> Result<Response<AcknowledgeReply>, Status> {
         fetch::acknowledge(&self.0, request).await
     }
+
+    async fn budget(
+        &self,
+        request: Request<BudgetRequest>,
+    ) -> Result<Response<BudgetReply>, Status> {
+        budget(&self.0, request)
+    }
+}
+
+/// What the caller can still spend under an agreement of which it is the recipient. Of what others spent it is told no more than
+/// what the smaller of both budgets leaves it.
+fn budget(
+    broker: &Broker,
+    request: Request<BudgetRequest>,
+) -> Result<Response<BudgetReply>, Status> {
+    let partner = broker.partner(&request)?;
+    let agreement = digest(&request.into_inner().agreement)?;
+    let now = Timestamp::from_unix_seconds(OffsetDateTime::now_utc().unix_timestamp())
+        .ok_or_else(|| failed("the clock cannot be told"))?;
+    let left = broker.ledger.read(|state| {
+        let record = state.agreements.get(&agreement)?;
+        let asks = record.agreement.recipient().name.as_str() == partner.org.as_str();
+        asks.then(|| budgets::left(state, &record.agreement, now))
+    });
+    let left = left.ok_or_else(|| {
+        Status::not_found("no agreement of this content is known of which you are the recipient")
+    })?;
+    Ok(Response::new(BudgetReply {
+        epsilon: left.epsilon.to_string(),
+        delta: left.delta.to_string(),
+    }))
 }

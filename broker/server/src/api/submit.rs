@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::consent::Scope;
+use counterfoil_policy::measure::Plan;
+use counterfoil_policy::text::TagName;
 use counterfoil_proto::WireError;
 use counterfoil_proto::limits::ROWS_MAX;
 use counterfoil_proto::payload::Layout;
@@ -40,7 +42,7 @@ pub(crate) async fn rows(
     let broker = broker.clone();
     to_its_end(async move {
         let _present = running.attend(Role::Owner);
-        let checked = check_columns(&running, &header.columns)
+        let checked = check_columns(&running, &header.columns, header.keyed)
             .and_then(|layout| check_marks(&running, layout, header.marked))
             .and_then(|layout| check_consent(&running, layout, header.consent.as_ref()));
         let (layout, withheld) = match checked {
@@ -61,7 +63,11 @@ pub(crate) async fn rows(
         if let Err(error) = begun {
             return Err(misdeclared(&broker, &running, Role::Owner, error).await);
         }
-        let rows = Submission::rows(&header.session, header.count, ROWS_MAX, layout);
+        let rows = if header.keyed {
+            Submission::keyed_rows(&header.session, header.count, ROWS_MAX, layout)
+        } else {
+            Submission::rows(&header.session, header.count, ROWS_MAX, layout)
+        };
         let pieces = inbound.map(|chunk| match chunk?.part {
             Some(rows_chunk::Part::Rows(piece)) => Ok(Some(piece)),
             _ => Ok(None),
@@ -136,7 +142,12 @@ pub(crate) async fn keys(
                 return Err(misdeclared(&broker, &running, Role::Recipient, error).await);
             }
         };
-        let keys = Submission::keys(&header.session, header.count, header.count);
+        let keys = own_layout(&running, &header.columns).map(|layout| match layout {
+            Some(layout) => {
+                Submission::keys_and_rows(&header.session, header.count, header.count, layout)
+            }
+            None => Submission::keys(&header.session, header.count, header.count),
+        })?;
         let pieces = inbound.map(|chunk| match chunk?.part {
             Some(keys_chunk::Part::Keys(piece)) => Ok(Some(piece)),
             _ => Ok(None),
@@ -283,11 +294,38 @@ impl Broken {
     }
 }
 
+/// The recipient's own tags, which a measure flow may count, in the order of the agreement.
+fn own_tags(running: &Running) -> &[TagName] {
+    let plan = running.plan.as_ref();
+    plan.map_or(&[], Plan::recipient_tags)
+}
+
+/// The layout of the recipient's own rows, if it brings any: exactly the tags that its queries use.
+fn own_layout(
+    running: &Running,
+    columns: &[counterfoil_proto::v1::Column],
+) -> Result<Option<Layout>, Status> {
+    let layout = Layout::from_wire(columns).map_err(wire)?;
+    let asked = own_tags(running);
+    if !layout.tags().eq(asked.iter().map(AsRef::as_ref)) {
+        return Err(Status::invalid_argument(
+            "the recipient's own columns are not those that its queries use",
+        ));
+    }
+    Ok(Some(layout).filter(|_| !asked.is_empty()))
+}
+
 /// The columns must be the tags of the request, in its order.
 fn check_columns(
     running: &Running,
     columns: &[counterfoil_proto::v1::Column],
+    keyed: bool,
 ) -> Result<Layout, Status> {
+    if keyed == own_tags(running).is_empty() {
+        return Err(Status::failed_precondition(
+            "the owner's rows carry keys of the recipient's rows if and only if the flow counts tags of the recipient's: nothing was joined; use the same version of `counterfoil` on both sides",
+        ));
+    }
     let layout = Layout::from_wire(columns).map_err(wire)?;
     let asked = running.request.body().tags.iter().map(AsRef::as_ref);
     if layout.tags().eq(asked) {
@@ -312,7 +350,9 @@ fn check_columns(
 
 /// Rows have mark tags if the agreement has marks, and only then.
 fn check_marks(running: &Running, layout: Layout, marked: bool) -> Result<Layout, Status> {
-    match (marked, running.agreement.marks().is_some()) {
+    // A measure flow delivers no row that could carry a mark.
+    let asked = running.agreement.marks().is_some() && running.plan.is_none();
+    match (marked, asked) {
         (true, true) => Ok(layout.marked()),
         (false, false) => Ok(layout),
         (false, true) => Err(Status::failed_precondition(

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use counterfoil_audit::entry::{
-    Asked, Event, FlowDenied, FlowGranted, FlowKind, Recipient, Source,
+    Asked, Event, FlowDenied, FlowGranted, FlowKind, Measured, Recipient, Source, Spent,
 };
 use counterfoil_audit::entry::{Digest, FlowId, Integer, List, OrgName, Timestamp};
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, FlowKind as Kind};
 use counterfoil_policy::decision::{
     self as policy, AgreementStatus, Assessments, Decision, Denial, Facts, OwnerLimits, Usage,
     decide,
@@ -18,10 +18,10 @@ use counterfoil_policy::text::OrgName as PolicyOrg;
 use counterfoil_proto::delivery::SUITE;
 use sha2::{Digest as _, Sha256};
 
-use super::Regime;
 use super::agreements::{check_party, reference};
+use super::{Regime, budgets};
 use crate::log::Decided;
-use crate::refusal::{Refusal, label};
+use crate::refusal::{Refusal, label, sentence};
 use crate::state::State;
 use crate::state::agreements::{AgreementRecord, Status};
 
@@ -121,8 +121,9 @@ fn judge(
     check_parties(state, agreement)?;
     check_suite(&request)?;
     check_situation(agreement, &situation(agreement))?;
+    let reserved = budgets::reserve(state, agreement, request.body(), now)?;
     Ok(Granted {
-        event: granted(agreement, &request)?,
+        event: granted(agreement, &request, reserved)?,
         agreement: agreement.clone(),
         request,
     })
@@ -340,7 +341,11 @@ fn goes_abroad(state: &State, agreement: &Agreement, now: Moment) -> bool {
     })
 }
 
-fn granted(agreement: &Agreement, request: &VerifiedRequest) -> Result<FlowGranted, Refusal> {
+fn granted(
+    agreement: &Agreement,
+    request: &VerifiedRequest,
+    reserved: Option<Spent>,
+) -> Result<FlowGranted, Refusal> {
     let body = request.body();
     let tags = body.tags.iter().map(|tag| label(tag.as_str())).collect();
     let value = |e: counterfoil_audit::entry::ValueError| {
@@ -353,7 +358,7 @@ fn granted(agreement: &Agreement, request: &VerifiedRequest) -> Result<FlowGrant
     Ok(FlowGranted {
         flow: FlowId::from_bytes(*body.flow.as_bytes()),
         agreement: reference(agreement),
-        kind: FlowKind::Exchange,
+        kind: kind(body),
         purpose: label(body.purpose.as_str()),
         legal_basis: label(agreement.legal_basis().as_str()),
         segment: body.segment.as_ref().map(|s| label(s.as_str())),
@@ -370,6 +375,28 @@ fn granted(agreement: &Agreement, request: &VerifiedRequest) -> Result<FlowGrant
             key_id: key_id(body.delivery_key.as_bytes()),
         },
         set_size: Integer::new(body.set_size.into()).map_err(value)?,
+        measure: measure(body),
+        reserved,
+    })
+}
+
+fn kind(body: &RequestBody) -> FlowKind {
+    match body.kind {
+        Kind::Exchange => FlowKind::Exchange,
+        Kind::Measure => FlowKind::Measure,
+    }
+}
+
+/// What a measure flow asks, for an entry: a list of at most sixteen queries fits one.
+fn measure(body: &RequestBody) -> Option<Measured> {
+    let asked = body.measure.as_ref()?;
+    let queries = asked
+        .queries
+        .iter()
+        .map(|query| sentence(&query.to_string()));
+    Some(Measured {
+        queries: List::new(queries.collect()).ok()?,
+        delta: asked.delta.map(|delta| label(&delta.to_string())),
     })
 }
 
@@ -406,12 +433,13 @@ fn denied(
 fn asked(body: &RequestBody) -> Option<Asked> {
     let tags = body.tags.iter().map(|tag| label(tag.as_str())).collect();
     Some(Asked {
-        kind: FlowKind::Exchange,
+        kind: kind(body),
         purpose: label(body.purpose.as_str()),
         segment: body.segment.as_ref().map(|s| label(s.as_str())),
         identifier: label(body.identifier.as_str()),
         tags: List::new(tags).ok()?,
         set_size: Integer::new(body.set_size.into()).ok()?,
+        measure: measure(body),
         issued_at: entry_time(body.issued_at)?,
         expires_at: entry_time(body.expires_at)?,
     })

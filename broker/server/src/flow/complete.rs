@@ -18,8 +18,9 @@ use counterfoil_proto::delivery::DeliveryContext;
 use counterfoil_proto::v1::flow_status::Stage;
 use time::{Duration, OffsetDateTime};
 
-use super::join::{Common, open_common};
+use super::join::{Common, Gathered, open_common};
 use super::marks::{Head, Marked, Whose};
+use super::measured;
 use super::registry::Running;
 use super::release::{NotRecorded, Stored};
 use super::submission::Submission;
@@ -28,9 +29,11 @@ use crate::decide::agreements::reference;
 use crate::refusal::{Refusal, label};
 
 /// Why a flow ends without a release.
-enum Ending {
+pub(super) enum Ending {
     /// A rule says no.
     Refused(Refusal),
+    /// A noised count is under the minimum, and what that cost.
+    UnderMinimum(Box<FlowRefused>),
     /// Somebody or something failed.
     Failed(String),
     /// It has ended already.
@@ -70,8 +73,19 @@ impl Ending {
             Self::Refused(refusal) => {
                 let decision = refusal.decision("refused");
                 broker
-                    .end(broker.actor(), flow, FlowRefused { flow, decision })
+                    .end(
+                        broker.actor(),
+                        flow,
+                        FlowRefused {
+                            flow,
+                            decision,
+                            spent: None,
+                        },
+                    )
                     .await;
+            }
+            Self::UnderMinimum(refused) => {
+                broker.end(broker.actor(), flow, *refused).await;
             }
             Self::Failed(reason) => broker.abort(flow, "joining", &reason).await,
         }
@@ -103,7 +117,7 @@ fn join_now(
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let now = OffsetDateTime::now_utc().into();
-    open_common(&running.agreement, &rows, keys, now, &mut common)
+    open_common(&running.agreement, &rows, keys, now, &mut *common)
         .map_err(|e| Ending::Failed(e.to_string()))
 }
 
@@ -151,13 +165,20 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
         .iter()
         .filter_map(|name| agreement.tag(name))
         .collect();
-    let common = mem::replace(
+    let gathered = mem::replace(
         &mut *running
             .common
             .lock()
             .unwrap_or_else(PoisonError::into_inner),
-        Common::new(tags.iter().copied(), agreement.marks().map(MarkTerms::bits)),
+        Gathered::Rows(Common::new(
+            tags.iter().copied(),
+            agreement.marks().map(MarkTerms::bits),
+        )),
     );
+    let common = match gathered {
+        Gathered::Rows(common) => common,
+        Gathered::Counts(tally) => return measured::prepare(broker, running, &tally),
+    };
     let withheld = running.buckets(|all| all.withheld());
     let now = OffsetDateTime::now_utc();
     if common.len() < agreement.minimum_match() as usize {
@@ -204,7 +225,7 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
 }
 
 /// Everything that the entry says of a release, but for the sealed bytes' digest and size.
-fn intent(
+pub(super) fn intent(
     running: &Running,
     tags: &[&Tag],
     told: &Told,
@@ -264,11 +285,12 @@ fn intent(
         },
         // `Stored` puts in those of what was sealed.
         marks: None,
+        spent: None,
     })
 }
 
 /// Counts as both sides and the log are told them.
-struct Told {
+pub(super) struct Told {
     rows: CoarseCount,
     generalised: CoarseCount,
     suppressed: CoarseCount,
@@ -278,6 +300,17 @@ struct Told {
 }
 
 impl Told {
+    /// Of rows that were counted and not delivered.
+    pub(super) fn nothing_removed(rows: CoarseCount) -> Self {
+        Self {
+            rows,
+            generalised: CoarseCount::of(0),
+            suppressed: CoarseCount::of(0),
+            withheld: None,
+            tags: Vec::new(),
+        }
+    }
+
     fn of_report(report: &Report, withheld: Option<CoarseCount>) -> Self {
         Self {
             rows: CoarseCount::of(report.after),
@@ -297,7 +330,7 @@ fn told_of_tag(loss: &TagLoss) -> Result<RemovedOfTag, ValueError> {
     })
 }
 
-fn under_minimum(agreement: &Agreement) -> Refusal {
+pub(super) fn under_minimum(agreement: &Agreement) -> Refusal {
     Refusal {
         field: "minimum_match".into(),
         ..Refusal::new(

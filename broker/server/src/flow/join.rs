@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::consent::RowProof;
+use counterfoil_policy::measure::Tally;
 use counterfoil_policy::minimise::Table;
 use counterfoil_policy::moment::Timestamp;
 use counterfoil_policy::tag::Tag;
 use counterfoil_proto::payload::Layout;
 use counterfoil_psi::Role;
-use counterfoil_psi::{PayloadLength, RowContext, RowKey};
+use counterfoil_psi::{PayloadLength, RowContext, RowKey, SessionId};
 use counterfoil_watermark::{MarkTag, TagBits};
 use zeroize::Zeroizing;
 
@@ -68,6 +69,58 @@ impl Common {
     }
 }
 
+/// A row that both sides hold, opened.
+pub(crate) struct CommonRow<'r> {
+    match_id: MatchId,
+    mark_tag: Option<u32>,
+    /// The owner's values.
+    owner: &'r [&'r str],
+    /// The recipient's own, of a measure flow that counts them.
+    recipient: &'r [&'r str],
+}
+
+/// Where opened rows go.
+pub(crate) trait Gather {
+    /// Takes one common row. `None` for one that breaks the agreement.
+    fn take(&mut self, row: &CommonRow<'_>) -> Option<()>;
+}
+
+impl Gather for Common {
+    fn take(&mut self, row: &CommonRow<'_>) -> Option<()> {
+        let mark_tag = match self.bits {
+            Some(bits) => Some(MarkTag::new(row.mark_tag?, bits)?),
+            None => None,
+        };
+        self.table.push(row.owner).ok()?;
+        self.mark_tags.extend(mark_tag);
+        self.match_ids.push(row.match_id);
+        Some(())
+    }
+}
+
+impl Gather for Tally {
+    fn take(&mut self, row: &CommonRow<'_>) -> Option<()> {
+        self.add(row.owner, row.recipient)
+    }
+}
+
+/// What a running flow gathers, by its kind.
+pub(crate) enum Gathered {
+    /// Rows, of an exchange.
+    Rows(Common),
+    /// Counts, of a measure flow: no row stays.
+    Counts(Tally),
+}
+
+impl Gather for Gathered {
+    fn take(&mut self, row: &CommonRow<'_>) -> Option<()> {
+        match self {
+            Self::Rows(common) => common.take(row),
+            Self::Counts(tally) => tally.take(row),
+        }
+    }
+}
+
 /// Opens the rows of a bucket whose match id both sides submitted and whose key fits, and adds them to the common ones.
 ///
 /// A row that does not open, whose consent proof is not in force at `now`, or whose values or mark tag break the agreement, counts as
@@ -77,27 +130,46 @@ pub(crate) fn open_common(
     rows: &Submission,
     keys: &Submission,
     now: Timestamp,
-    common: &mut Common,
+    common: &mut impl Gather,
 ) -> Result<(), JoinError> {
     if rows.session != keys.session {
         return Err(JoinError::Sessions);
     }
-    let layout = rows.layout.as_ref().ok_or(JoinError::NoColumns)?;
-    let length = PayloadLength::new(layout.payload_len()).map_err(|_| JoinError::NoColumns)?;
-    let context = RowContext::new(rows.session, *agreement.digest().as_bytes(), length);
+    let side = |layout| Side::new(rows.session, agreement, layout).ok_or(JoinError::NoColumns);
+    let mut owner = side(rows.layout.as_ref().ok_or(JoinError::NoColumns)?)?;
+    let mut recipient = keys.layout.as_ref().map(side).transpose()?;
     let proven = agreement.consent().map(|_| now);
-    // One buffer for all rows, wiped at the end.
-    let mut payload = Zeroizing::new(Vec::with_capacity(length.payload()));
     for pair in pairs(rows, keys) {
-        let key = pair.key.first_chunk().map(RowKey::from_bytes);
-        let opened =
-            key.and_then(|key| context.open_into(&key, Role::Owner, pair.sealed, &mut payload));
-        let taken = opened.and_then(|()| take_row(layout, &payload, proven, common));
-        if taken.is_some() {
-            common.match_ids.push(pair.match_id);
-        }
+        // A row that breaks off here counts as unmatched.
+        let _ = open_row(&mut owner, recipient.as_mut(), &pair, proven, common);
     }
     Ok(())
+}
+
+/// The rows of one side.
+struct Side<'l> {
+    layout: &'l Layout,
+    context: RowContext,
+    sealed_bytes: usize,
+    /// One buffer for all rows, wiped at the end.
+    payload: Zeroizing<Vec<u8>>,
+}
+
+impl<'l> Side<'l> {
+    fn new(session: SessionId, agreement: &Agreement, layout: &'l Layout) -> Option<Self> {
+        let length = PayloadLength::new(layout.payload_len()).ok()?;
+        Some(Self {
+            layout,
+            context: RowContext::new(session, *agreement.digest().as_bytes(), length),
+            sealed_bytes: length.sealed(),
+            payload: Zeroizing::new(Vec::with_capacity(length.payload())),
+        })
+    }
+
+    fn open(&mut self, key: &RowKey, sealer: Role, sealed: &[u8]) -> Option<()> {
+        self.context
+            .open_into(key, sealer, sealed, &mut self.payload)
+    }
 }
 
 /// What both sides submitted under one match id.
@@ -133,24 +205,36 @@ fn pairs<'s>(rows: &'s Submission, keys: &'s Submission) -> impl Iterator<Item =
     })
 }
 
-/// Adds an opened row to the table, if all of it is as agreed.
-fn take_row(
-    layout: &Layout,
-    payload: &[u8],
+/// Opens the owner's row with the recipient's key and, where the recipient brings one too, the recipient's row with the key that
+/// stands behind the owner's: either side's row opens only where both hold the customer. Taken is what is as agreed as a whole.
+fn open_row(
+    owner: &mut Side<'_>,
+    recipient: Option<&mut Side<'_>>,
+    pair: &Pair<'_>,
     proven: Option<Timestamp>,
-    common: &mut Common,
+    common: &mut impl Gather,
 ) -> Option<()> {
-    let (head, values) = layout.decode(payload).ok()?;
+    let (key, own_row) = pair.key.split_first_chunk()?;
+    let (sealed, their_key) = pair.sealed.split_at_checked(owner.sealed_bytes)?;
+    owner.open(&RowKey::from_bytes(key), Role::Owner, sealed)?;
+    let (head, values) = owner.layout.decode(&owner.payload).ok()?;
     if let Some(now) = proven {
         RowProof::check(head.proof?, now).ok()?;
     }
-    let mark_tag = match common.bits {
-        Some(bits) => Some(MarkTag::new(head.mark_tag?, bits)?),
-        None => None,
+    let mut row = CommonRow {
+        match_id: pair.match_id,
+        mark_tag: head.mark_tag,
+        owner: &values,
+        recipient: &[],
     };
-    common.table.push(&values).ok()?;
-    common.mark_tags.extend(mark_tag);
-    Some(())
+    let Some(recipient) = recipient else {
+        return common.take(&row);
+    };
+    let key = RowKey::from_bytes(their_key.first_chunk()?);
+    recipient.open(&key, Role::Recipient, own_row)?;
+    let (_, own_values) = recipient.layout.decode(&recipient.payload).ok()?;
+    row.recipient = &own_values;
+    common.take(&row)
 }
 
 #[cfg(test)]

@@ -236,11 +236,10 @@ fn in_order(
 }
 
 impl Sealed {
-    /// A delivery that has no rows of customers, and so no marks.
-    #[cfg(test)]
-    pub(crate) fn without_rows(bytes: &[u8]) -> Self {
+    /// A delivery that has no rows of customers, such as the answers of a measure flow, and so no marks.
+    pub(crate) fn without_rows(bytes: impl Into<Vec<u8>>) -> Self {
         Self {
-            bytes: bytes.to_vec(),
+            bytes: bytes.into(),
             marks: None,
         }
     }

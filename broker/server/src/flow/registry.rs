@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use counterfoil_audit::entry::FlowGranted;
 use counterfoil_audit::entry::{Digest, FlowId, OrgName};
 use counterfoil_policy::agreement::{Agreement, MarkTerms};
+use counterfoil_policy::measure::{Plan, Tally};
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_proto::v1::Offer;
 use counterfoil_proto::v1::flow_status::Stage;
@@ -17,7 +18,7 @@ use tonic::Status;
 
 use super::buckets::Buckets;
 use super::budget::Budget;
-use super::join::Common;
+use super::join::{Common, Gathered};
 use super::rendezvous::{End, NoSession, Rendezvous, Session, Shard};
 
 /// Offers that wait for one agent.
@@ -58,8 +59,10 @@ pub(crate) struct Running {
     pub(crate) grant: FlowGranted,
     pub(crate) agreement: Arc<Agreement>,
     pub(crate) request: VerifiedRequest,
-    /// The opened rows of the buckets that are joined. A lock of its own, which a join holds for long.
-    pub(crate) common: Mutex<Common>,
+    /// What a measure flow counts.
+    pub(crate) plan: Option<Plan>,
+    /// The opened rows of the buckets that are joined, or their counts. A lock of its own, which a join holds for long.
+    pub(crate) common: Mutex<Gathered>,
     /// Held while a bucket's rows are written.
     pub(crate) storing: tokio::sync::Mutex<()>,
     offer: Offer,
@@ -124,9 +127,15 @@ impl Registry {
         let rows_max = u64::from(agreement.caps().rows_per_flow);
         let size = request.body().set_size;
         let bucket_rows = agreement.caps().bucket_rows;
-        let tags = request.body().tags.iter();
-        let tags = tags.filter_map(|name| agreement.tag(name));
-        let common = Mutex::new(Common::new(tags, agreement.marks().map(MarkTerms::bits)));
+        let plan = plan_of(&agreement, &request);
+        let common = match &plan {
+            Some(plan) => Gathered::Counts(Tally::new(plan.clone())),
+            None => {
+                let tags = request.body().tags.iter();
+                let tags = tags.filter_map(|name| agreement.tag(name));
+                Gathered::Rows(Common::new(tags, agreement.marks().map(MarkTerms::bits)))
+            }
+        };
         let flow = grant.flow;
         let now = Instant::now();
         let attendance = || Attendance { open: 0, left: now };
@@ -134,7 +143,8 @@ impl Registry {
             grant,
             agreement,
             request,
-            common,
+            plan,
+            common: Mutex::new(common),
             storing: tokio::sync::Mutex::default(),
             offer,
             stage: watch::Sender::new(Stage::Granted),
@@ -268,6 +278,11 @@ impl Registry {
     pub(crate) fn stop_listening(&self, org: &OrgName) {
         lock(&self.listeners).remove(org);
     }
+}
+
+/// What a measure flow counts. The request was decided on, so it fits its agreement.
+fn plan_of(agreement: &Agreement, request: &VerifiedRequest) -> Option<Plan> {
+    Plan::new(agreement, request.body().measure.as_ref()?).ok()
 }
 
 impl Running {

@@ -71,8 +71,13 @@ impl RunningFiles {
         let damaged = || Error::Home(format!("`{}` is not what was stored", path.display()));
         let header = read_header(&mut file).ok_or_else(damaged)?;
         let layout = layout(&header).ok_or_else(damaged)?;
-        let mut rows = Submission::rows(&header.session, header.count, header.count, layout)
-            .map_err(|_| damaged())?;
+        let new = if header.keyed {
+            Submission::keyed_rows
+        } else {
+            Submission::rows
+        };
+        let mut rows =
+            new(&header.session, header.count, header.count, layout).map_err(|_| damaged())?;
         match rows.read_from(file) {
             Ok(read) => read.map_err(|_| damaged())?,
             Err(error) => {
@@ -184,6 +189,7 @@ mod tests {
             buckets: 3,
             consent: None,
             marked: false,
+            keyed: false,
         };
         let mut rows = Submission::rows(&header.session, 2, 2, layout).unwrap();
         let records = [session, session + 1].map(|byte| [byte; 16 + 9 + 16]);

@@ -19,10 +19,13 @@ pub(crate) const MATCH_ID_BYTES: usize = 16;
 /// Bytes of a recipient's record: match id and row key.
 pub(crate) const KEY_RECORD_BYTES: usize = MATCH_ID_BYTES + 32;
 
+/// Bytes of a row key.
+pub(crate) const KEY_BYTES: usize = 32;
+
 /// A submission in memory, whole; wiped when dropped.
 pub(crate) struct Submission {
     pub(crate) session: SessionId,
-    /// Columns of the sealed rows; the recipient's keys have none.
+    /// Columns of the sealed rows; the recipient's keys have none, unless it brings tags of its own.
     pub(crate) layout: Option<Layout>,
     record_bytes: usize,
     records: Zeroizing<Vec<u8>>,
@@ -44,9 +47,31 @@ impl Submission {
         Self::new(session, count, count_max, record_bytes, Some(layout))
     }
 
+    /// For sealed rows of this layout, each followed by the key of the recipient's row.
+    pub(crate) fn keyed_rows(
+        session: &[u8],
+        count: u64,
+        count_max: u64,
+        layout: Layout,
+    ) -> Result<Self, WireError> {
+        let record_bytes = MATCH_ID_BYTES + layout.payload_len() + SEAL_OVERHEAD + KEY_BYTES;
+        Self::new(session, count, count_max, record_bytes, Some(layout))
+    }
+
     /// For row keys.
     pub(crate) fn keys(session: &[u8], count: u64, count_max: u64) -> Result<Self, WireError> {
         Self::new(session, count, count_max, KEY_RECORD_BYTES, None)
+    }
+
+    /// For row keys, each followed by the recipient's own sealed row of this layout.
+    pub(crate) fn keys_and_rows(
+        session: &[u8],
+        count: u64,
+        count_max: u64,
+        layout: Layout,
+    ) -> Result<Self, WireError> {
+        let record_bytes = KEY_RECORD_BYTES + layout.payload_len() + SEAL_OVERHEAD;
+        Self::new(session, count, count_max, record_bytes, Some(layout))
     }
 
     fn new(

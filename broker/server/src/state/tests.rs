@@ -44,6 +44,7 @@ fn ends(byte: u8) -> Vec<Event> {
         FlowRefused {
             flow: flow(byte),
             decision,
+            spent: None,
         }
         .into(),
         FlowAborted {

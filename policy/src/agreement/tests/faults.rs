@@ -32,8 +32,8 @@ fn every_fault_is_named_with_its_line_path_and_what_would_pass() {
             "valid_from",
             "2026-11-23",
         ),
-        ("[\"exchange\"]", "[\"measure\"]", "flows[0]", "exchange"),
-        ("[\"exchange\"]", "[]", "flows", "1 to 1"),
+        ("[\"exchange\"]", "[\"refer\"]", "flows[0]", "exchange"),
+        ("[\"exchange\"]", "[]", "flows", "1 to 2"),
         ("\"dh\"", "\"ecdh\"", "protocol", "vole"),
         ("\nk = 10", "\nk = 1", "k", "from 2"),
         (

@@ -304,7 +304,7 @@ fn each_row_is_sealed_once_under_its_own_key() {
     );
     // A bucket of three rows, in another order than the dataset's, and a dummy.
     let part = vec![2, 0, 3];
-    let mut sealed = SealedRows::new(Arc::new(prepared), part.clone(), context, tokens);
+    let mut sealed = SealedRows::new(Arc::new(prepared), part.clone(), context, tokens, false);
     let mut bytes = Vec::new();
     while sealed.write_next(&mut bytes).unwrap() {}
     assert_eq!(bytes.len(), 4 * record);

@@ -98,7 +98,7 @@ fn offers_that_are_none_are_told_and_bounded() {
     assert!(
         offer(vec![b'x'; REQUEST_BYTES_MAX + 1])
             .unwrap_err()
-            .contains("16385 bytes")
+            .contains("32769 bytes")
     );
     assert!(offer(b"{}".to_vec()).is_err());
     assert!(offer(Vec::new()).is_err());

@@ -49,6 +49,7 @@ async fn joined(world: &World, running: &Arc<Running>, rows: &Submission, keys: 
     let proven = running.agreement.consent().is_some();
     let withheld = proven.then(|| CoarseCount::of(0));
     let header = RowsHeader {
+        keyed: false,
         flow: flow.to_vec(),
         session: rows.session.as_bytes().to_vec(),
         count: rows.len() as u64,

@@ -336,6 +336,7 @@ async fn the_recipient_is_held_to_the_size_it_declared() {
     let mut scene = Scene::set().await;
     scene.granted().await;
     let header = KeysHeader {
+        columns: Vec::new(),
         flow: FLOW.to_vec(),
         session: vec![4; 32],
         count: u64::from(GRANTED) + 1,

@@ -163,6 +163,7 @@ pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
         width: 16,
     };
     let header = RowsHeader {
+        keyed: false,
         flow: FLOW.to_vec(),
         session: rows.session.as_bytes().to_vec(),
         count: rows.len() as u64,
@@ -182,6 +183,7 @@ pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
 
 pub(super) fn keys_of(keys: &Submission) -> Vec<KeysChunk> {
     let header = KeysHeader {
+        columns: Vec::new(),
         flow: FLOW.to_vec(),
         session: keys.session.as_bytes().to_vec(),
         count: keys.len() as u64,

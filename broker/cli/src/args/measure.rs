@@ -1,0 +1,75 @@
+//! What `counterfoil measure` takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// One query to a line, the same on the command line and in a file:
+///
+///   count epsilon 0.5
+///   histogram TAG [bins 1000,5000] epsilon 0.5
+///   crosstab TAG by TAG epsilon 1
+///   scorecard TAG by TAG bad VALUE epsilon 1
+///   sum TAG from 0 to 20000 [step 1] epsilon 0.5
+///   mean TAG from 0 to 20000 [step 1] epsilon 0.5
+///   quantile 0.5 TAG [bins 1000,2000] epsilon 0.5
+///
+/// Each may end with `noise gaussian`, for which --delta is spent.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MeasureArgs {
+    /// Queries, each quoted; all are answered from one match
+    #[arg(value_name = "QUERY")]
+    pub(crate) queries: Vec<String>,
+    /// More queries, one to a line; `#` begins a comment
+    #[arg(long = "queries", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// For all Gaussian noise of the flow together, such as 0.000001
+    #[arg(long)]
+    pub(crate) delta: Option<String>,
+    /// Say what it would cost, how large the noise will be and what would be left; spend nothing
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) dry_run: bool,
+    /// Fetch the answers of this flow, after an interruption
+    #[arg(long, value_name = "FLOW", conflicts_with_all = ["agreement", "from", "column", "queries", "file"])]
+    pub(crate) resume: Option<String>,
+    /// Id of the agreement
+    #[arg(long, value_name = "ID", required_unless_present = "resume")]
+    pub(crate) agreement: Option<String>,
+    /// Own customers: a .csv, .tsv, .txt or .parquet file, or a postgres:// URL
+    #[arg(long, value_name = "SOURCE", required_unless_present_any = ["resume", "dry_run"])]
+    pub(crate) from: Option<String>,
+    /// Query of the database, with a postgres:// URL
+    #[arg(long)]
+    pub(crate) sql: Option<String>,
+    /// Delimiter of a text file, if it is not found by itself
+    #[arg(long, value_name = "CHAR")]
+    pub(crate) delimiter: Option<String>,
+    /// Column with the identifiers
+    #[arg(long, required_unless_present_any = ["resume", "dry_run"])]
+    pub(crate) column: Option<String>,
+    /// Own tags that queries use, each with its column; without one, the column of the tag's name
+    #[arg(long = "tag", value_name = "TAG=COLUMN")]
+    pub(crate) tags: Vec<String>,
+    /// What to match by: phone, resident_id or email; needed if the agreement has several
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) by: Option<String>,
+    /// Region of telephone numbers without a country code, such as CN; else the agreement's
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// One of the agreement's segments
+    #[arg(long)]
+    pub(crate) segment: Option<String>,
+    /// Add whole, non-negative figures with one total beside the noised ones
+    #[arg(long)]
+    pub(crate) readable: bool,
+    /// Files to write, by their endings: .json, .csv, .svg
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Vec<PathBuf>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Who asks
+    #[arg(long = "as", value_name = "USER", required_unless_present_any = ["resume", "dry_run"])]
+    pub(crate) user: Option<String>,
+}

@@ -1,0 +1,126 @@
+//! Privacy budgets: what was charged to each population, as the sum of the log's entries.
+//!
+//! A grant sets the flow's whole cost aside, so that no two flows spend the same. It stays charged unless an entry says that nothing
+//! was computed of the flow: that a side declined it, or that it was ended before all rows were joined. A flow that ended under
+//! its minimum keeps what finding that out cost. A broker that failed, or was restarted without knowing how far the flow was, leaves
+//! it charged: a crash between counts as spent.
+
+use std::collections::HashMap;
+
+use counterfoil_audit::entry::{Event, FlowGranted, FlowId, OrgName, Spent, Timestamp};
+use counterfoil_policy::measure::Cost;
+
+use super::Inconsistent;
+
+/// Stages of an abort after which figures may have been computed.
+const AFTER_JOINING: [&str; 2] = ["joining", "restart"];
+
+/// One flow's charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Charged {
+    pub(crate) recipient: OrgName,
+    pub(crate) at: Timestamp,
+    pub(crate) cost: Cost,
+}
+
+/// The people behind datasets of one owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Population {
+    pub(crate) owner: OrgName,
+    pub(crate) name: String,
+}
+
+/// What is charged to all populations.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Budgets {
+    charges: HashMap<Population, HashMap<FlowId, Charged>>,
+    /// Of which population each flow that may still give something back is.
+    open: HashMap<FlowId, Population>,
+}
+
+impl Budgets {
+    /// What is charged to a population.
+    pub(crate) fn of(&self, population: &Population) -> impl Iterator<Item = &Charged> {
+        let charges = self.charges.get(population).into_iter();
+        charges.flat_map(HashMap::values)
+    }
+
+    /// Folds an event of a flow.
+    pub(super) fn apply(&mut self, time: Timestamp, event: &Event) -> Result<(), Inconsistent> {
+        match event {
+            Event::FlowGranted(e) => self.reserve(time, e),
+            Event::FlowDeclined(e) => {
+                self.settle(e.flow, Some(Cost::NONE));
+                Ok(())
+            }
+            Event::FlowAborted(e) => {
+                let spent = AFTER_JOINING.contains(&e.stage.as_str());
+                self.settle(e.flow, Some(Cost::NONE).filter(|_| !spent));
+                Ok(())
+            }
+            // Without an amount a rule said no, before anything was computed or before it left.
+            Event::FlowRefused(e) => {
+                let spent = e.spent.as_ref().map(cost).transpose()?;
+                self.settle(e.flow, Some(spent.unwrap_or(Cost::NONE)));
+                Ok(())
+            }
+            Event::ReleaseIntent(e) => {
+                let spent = e.spent.as_ref().map(cost).transpose()?;
+                self.settle(e.flow, spent);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn reserve(&mut self, at: Timestamp, grant: &FlowGranted) -> Result<(), Inconsistent> {
+        let Some(reserved) = &grant.reserved else {
+            return Ok(());
+        };
+        let population = Population {
+            owner: grant.source.org.clone(),
+            name: reserved.population.to_string(),
+        };
+        let charged = Charged {
+            recipient: grant.recipient.org.clone(),
+            at,
+            cost: cost(reserved)?,
+        };
+        self.open.insert(grant.flow, population.clone());
+        let charges = self.charges.entry(population).or_default();
+        charges.insert(grant.flow, charged);
+        Ok(())
+    }
+
+    /// The flow is over: it keeps this cost, or all that was set aside.
+    fn settle(&mut self, flow: FlowId, kept: Option<Cost>) {
+        let Some(population) = self.open.remove(&flow) else {
+            return;
+        };
+        let Some(charges) = self.charges.get_mut(&population) else {
+            return;
+        };
+        match kept {
+            None => {}
+            Some(Cost::NONE) => {
+                charges.remove(&flow);
+            }
+            Some(cost) => {
+                if let Some(charged) = charges.get_mut(&flow) {
+                    charged.cost = cost;
+                }
+            }
+        }
+    }
+}
+
+fn cost(spent: &Spent) -> Result<Cost, Inconsistent> {
+    let decimal = |text: &str| {
+        text.parse()
+            .map_err(|_| Inconsistent("an amount of a privacy budget is no decimal"))
+    };
+    Ok(Cost {
+        epsilon: decimal(spent.epsilon.as_str())?,
+        delta: decimal(spent.delta.as_str())?,
+    })
+}
