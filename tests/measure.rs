@@ -599,18 +599,16 @@ mod scorecard {
                     bin["group"],
                     number(&bin["woe"])
                 );
-                // Ten times as far off as an interval says would be another figure.
-                assert!(
-                    (number(&bin["woe"]) - exact).abs() < 5.0 * (high - low),
-                    "{bin}"
-                );
+                // Twice as far off as an interval says comes once in many thousands.
+                assert!((number(&bin["woe"]) - exact).abs() < high - low, "{bin}");
             }
             let value = number(&card["information_value"]);
             println!(
                 "epsilon {epsilon}: IV {value:.4} [{}, {}], exact {iv:.4}",
                 card["information_value_low"], card["information_value_high"]
             );
-            assert!((value - iv).abs() < 0.1, "{card}");
+            let near = if epsilon == "4" { 0.02 } else { 0.06 };
+            assert!((value - iv).abs() < near, "{card}");
         }
         // Of six intervals of 95%, four hold all but once in two thousand.
         assert!(held >= 4, "{held} of 6");

@@ -11,6 +11,7 @@ use counterfoil_policy::text::{AgreementId, FlowId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use crate::agreements::{self, Status};
 use crate::error::{Error, Result};
 use crate::home::Home;
 
@@ -215,7 +216,7 @@ pub fn authorise(
             .attempts
             .iter()
             .map(|attempt| (attempt.at, attempt.spent.as_ref()));
-        match budget::charge(agreement, grant, charges, now) {
+        match budget::charge(agreement, grant, charges, &in_force(home)?, now) {
             Ok(cost) => spent = cost,
             Err(denial) => decision = Decision::Denied(denial),
         }
@@ -234,6 +235,15 @@ pub fn authorise(
         counters.store(home)?;
     }
     Ok(decision)
+}
+
+/// The agreements under which this home gives.
+fn in_force(home: &Home) -> Result<Vec<Agreement>> {
+    let all = agreements::list(home)?.agreements.into_iter();
+    let owned = all.filter(|info| info.status == Status::Active && info.owner == *home.org());
+    owned
+        .map(|info| agreements::load(home, &info.id, info.version))
+        .collect()
 }
 
 /// Charges a counted flow with further identifiers: the slots of a bucket that is matched once more, or the room for chance that

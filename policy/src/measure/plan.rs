@@ -1,7 +1,8 @@
 //! Queries against an agreement: what has to be counted, and what each answer costs.
 //!
 //! **Neighbours.** Two datasets of the owner that differ in one person, who is in one of them and not in the other; the recipient's
-//! set and its tags are the same in both, and may be anything. A person has one row in a flow (the owner's agent sees to it), so
+//! set and its tags are the same in both, and may be anything. A person has one row in a flow (the owner's agent keeps
+//! the first of each customer key), so
 //! one person changes one cell of a table of counts by one, whatever number of cells it has: sensitivity 1 in L1 and in L2, under
 //! add/remove neighbours (Dwork and Roth 2014, section 3.3). A bounded sum changes by the larger bound.
 //!

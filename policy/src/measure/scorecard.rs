@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::interval::{Weighted, combined_half_width, half_width};
+use super::interval::{Weighted, combined_half_width, half_width, variance};
 use super::noisy::NoisyPart;
 use super::plan::Groups;
 use super::query::Noise;
@@ -65,13 +65,14 @@ pub(super) fn of(axes: &[Groups], bad: &str, part: &NoisyPart, noise: Noise) -> 
         .zip(&weights.bins)
         .map(|((group, (good, bad)), woe)| bin(group, *good, *bad, woe.as_ref(), part.scale, noise))
         .collect();
-    let width = weights.iv_half_width();
+    let bias = weights.iv_bias();
+    let (value, width) = ((weights.iv - bias).max(0.0), weights.iv_half_width() + bias);
     Some(Scorecard {
-        weak: bins.iter().any(|bin| bin.weak),
+        weak: bins.iter().any(|bin| bin.weak) || bias >= value,
         bins,
-        information_value: weights.iv,
-        information_value_low: (weights.iv - width).max(0.0),
-        information_value_high: weights.iv + width,
+        information_value: value,
+        information_value_low: (value - width).max(0.0),
+        information_value_high: value + width,
     })
 }
 
@@ -102,27 +103,34 @@ struct Weights {
     iv: f64,
     /// By how much the information value changes with each count.
     slopes: Vec<f64>,
+    /// Of the bins that have a weight: their shares of all good and of all bad customers.
+    shares: Vec<(f64, f64)>,
+    goods: f64,
+    bads: f64,
     noise: Noise,
     scale: f64,
 }
 
 impl Weights {
-    /// Bins without a positive count of both have no weight and take no part.
+    /// Bins without a positive count of both have no weight, and no part in the information value; their customers are of all.
     fn of(counts: &[(i64, i64)], scale: f64, noise: Noise) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
         let usable: Vec<Option<(f64, f64)>> = counts
             .iter()
             .map(|(good, bad)| (*good > 0 && *bad > 0).then_some((*good as f64, *bad as f64)))
             .collect();
-        let all = usable.iter().flatten();
-        let (goods, bads) = all.fold((0.0, 0.0), |(goods, bads), (good, bad)| {
-            (goods + good, bads + bad)
-        });
+        #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+        let (goods, bads) = counts
+            .iter()
+            .fold((0.0, 0.0), |(goods, bads), (good, bad)| {
+                (goods + (*good).max(0) as f64, bads + (*bad).max(0) as f64)
+            });
         let weighted = |weight| Weighted {
             weight,
             noise,
             scale,
         };
+        let others = counts.len().saturating_sub(1);
         let bins = usable.iter().map(|counts| {
             let (good, bad) = (*counts)?;
             let woe = ((good / goods) / (bad / bads)).ln();
@@ -131,19 +139,39 @@ impl Weights {
                 weighted(1.0 / good - 1.0 / goods),
                 weighted(1.0 / bad - 1.0 / bads),
             ];
-            let others = usable.iter().flatten().count().saturating_sub(1);
             terms.extend((0..others).flat_map(|_| [weighted(1.0 / goods), weighted(1.0 / bads)]));
             Some((woe, combined_half_width(&terms)))
         });
         let bins: Vec<Option<(f64, f64)>> = bins.collect();
-        let (iv, slopes) = information_value(&usable, goods, bads);
+        let shares: Vec<(f64, f64)> = usable
+            .iter()
+            .flatten()
+            .map(|(good, bad)| (good / goods, bad / bads))
+            .collect();
+        let (iv, slopes) = information_value(&shares, goods, bads);
         Self {
+            shares,
+            goods,
+            bads,
             bins,
             iv,
             slopes,
             noise,
             scale,
         }
+    }
+
+    /// By how much noise raises the information value on average, to second order: half of each count's variance times the value's
+    /// second derivative by it, d2IV/dp2 = 1/p + q/p^2 and d2IV/dq2 = 1/q + p/q^2. Near 0 it is most of what is seen, and the slopes
+    /// that the interval rests on vanish; so it is taken off, and the interval is wider by it.
+    fn iv_bias(&self) -> f64 {
+        let of_bin = |(p, q): &(f64, f64)| {
+            let good = (1.0 / p + q / (p * p)) / (self.goods * self.goods);
+            let bad = (1.0 / q + p / (q * q)) / (self.bads * self.bads);
+            good + bad
+        };
+        let curvature: f64 = self.shares.iter().map(of_bin).sum();
+        0.5 * variance(self.noise, self.scale) * curvature
     }
 
     fn iv_half_width(&self) -> f64 {
@@ -162,12 +190,7 @@ impl Weights {
 
 /// IV and its derivative by each count. With p = g/G, q = b/B and W = ln(p/q): dIV/dp = W + 1 - q/p, dIV/dq = -W + 1 - p/q, and
 /// dp_i/dg_j = ((i = j) - p_i) / G.
-fn information_value(usable: &[Option<(f64, f64)>], goods: f64, bads: f64) -> (f64, Vec<f64>) {
-    let shares: Vec<(f64, f64)> = usable
-        .iter()
-        .flatten()
-        .map(|(good, bad)| (good / goods, bad / bads))
-        .collect();
+fn information_value(shares: &[(f64, f64)], goods: f64, bads: f64) -> (f64, Vec<f64>) {
     let iv = shares.iter().map(|(p, q)| (p - q) * (p / q).ln()).sum();
     let by_share: Vec<(f64, f64)> = shares
         .iter()

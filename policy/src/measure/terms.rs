@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::budget::{Caps, Cost, Delta, Epsilon};
 use super::query::Question;
+use crate::agreement::Agreement;
 use crate::decimal::Decimal;
 use crate::document::reader::{Field, Table, each, no_duplicates};
 use crate::tag::VALUE_BYTES_MAX;
-use crate::text::{TagName, closed_list, echo, name_type};
+use crate::text::{OrgName, TagName, closed_list, echo, name_type};
 
 const RECIPIENT_TAGS_MAX: usize = 16;
 const VALUES_MAX: usize = 64;
@@ -90,6 +91,30 @@ impl MeasureTerms {
     #[must_use]
     pub fn population(&self) -> &PopulationName {
         &self.population
+    }
+
+    /// The caps of these terms together with those of other agreements of the same owner over the same population: each was
+    /// signed as a bound on what everybody learns, so the cap of all recipients is the least and the period the longest, and a
+    /// recipient of several has the least of its own.
+    #[must_use]
+    pub fn strictest<'a>(
+        &self,
+        recipient: &OrgName,
+        others: impl Iterator<Item = &'a Agreement>,
+    ) -> Caps {
+        let same = others.filter_map(|other| {
+            let terms = other.measure()?;
+            (terms.population == self.population).then(|| (other, terms.caps()))
+        });
+        same.fold(self.caps(), |caps, (other, theirs)| Caps {
+            recipient: if other.recipient().name == *recipient {
+                caps.recipient.min(theirs.recipient)
+            } else {
+                caps.recipient
+            },
+            population: caps.population.min(theirs.population),
+            days: caps.days.max(theirs.days),
+        })
     }
 
     /// Kinds of query that may be asked.

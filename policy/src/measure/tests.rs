@@ -457,7 +457,7 @@ fn a_delivery_of_another_shape_is_refused() {
 #[test]
 fn a_scorecard_is_that_of_its_counts() {
     let plan = plan(&["scorecard plan by claim bad yes epsilon 1"]);
-    // good 80, 60, 0; bad 20, 40, 10: by hand, over the bins that have both.
+    // good 80, 60, 0; bad 20, 40, 10: by hand. The last bin has no weight, and its customers are of all.
     let noisy = delivered(&plan, vec![vec![vec![80, 20, 60, 40, 0, 10]]], 0.01);
     let card = answers(&plan, &noisy, false).answers[0]
         .scorecard
@@ -465,13 +465,13 @@ fn a_scorecard_is_that_of_its_counts() {
         .unwrap();
     let woe: Vec<Option<f64>> = card.bins.iter().map(|bin| bin.woe).collect();
     let (first, second) = (
-        (80.0_f64 / 140.0 / (20.0 / 60.0)).ln(),
-        (60.0_f64 / 140.0 / (40.0 / 60.0)).ln(),
+        (80.0_f64 / 140.0 / (20.0 / 70.0)).ln(),
+        (60.0_f64 / 140.0 / (40.0 / 70.0)).ln(),
     );
     assert!((woe[0].unwrap() - first).abs() < 1e-12 && (woe[1].unwrap() - second).abs() < 1e-12);
     assert_eq!(woe[2], None);
     assert!(!card.bins[0].weak && card.bins[2].weak && card.weak);
-    let iv = (80.0 / 140.0 - 20.0 / 60.0) * first + (60.0 / 140.0 - 40.0 / 60.0) * second;
+    let iv = (80.0 / 140.0 - 20.0 / 70.0) * first + (60.0 / 140.0 - 40.0 / 70.0) * second;
     assert!((card.information_value - iv).abs() < 1e-12);
     // The other value is bad: weights change sign, the information value does not.
     let plan = self::plan(&["scorecard plan by claim bad no epsilon 1"]);
@@ -482,6 +482,19 @@ fn a_scorecard_is_that_of_its_counts() {
         .unwrap();
     assert!((other.bins[0].woe.unwrap() + first).abs() < 1e-12);
     assert!((other.information_value - iv).abs() < 1e-12);
+}
+
+#[test]
+fn an_information_value_of_nothing_but_noise_is_flagged() {
+    // The same share of bad in each bin, and noise of scale 10: what is seen is the noise's doing.
+    let plan = plan(&["scorecard plan by claim bad yes epsilon 0.1"]);
+    let noisy = delivered(&plan, vec![vec![vec![310, 95, 290, 104, 301, 108]]], 10.0);
+    let card = answers(&plan, &noisy, false).answers[0]
+        .scorecard
+        .clone()
+        .unwrap();
+    assert!(card.weak && card.information_value_low == 0.0, "{card:?}");
+    assert!(card.information_value < 0.005, "{card:?}");
 }
 
 #[test]

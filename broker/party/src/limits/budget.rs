@@ -19,7 +19,7 @@ pub(super) struct Spent {
     cost: Cost,
 }
 
-/// What a granted flow is charged with; nothing for one that measures nothing.
+/// What a granted flow is charged with, under the strictest caps of the agreements in force; nothing for one that measures nothing.
 ///
 /// # Errors
 /// [`Denial`]: not so much is left by this owner's own count.
@@ -27,6 +27,7 @@ pub(super) fn charge<'a>(
     agreement: &Agreement,
     grant: &Grant,
     attempts: impl Iterator<Item = (Timestamp, Option<&'a Spent>)>,
+    in_force: &[Agreement],
     now: Timestamp,
 ) -> Result<Option<Spent>, Denial> {
     let asked = grant.request().body().measure.as_ref();
@@ -46,7 +47,7 @@ pub(super) fn charge<'a>(
         })
     });
     let charges: Vec<Charge> = charges.collect();
-    let caps = terms.caps();
+    let caps = terms.strictest(recipient, in_force.iter());
     let left = caps.left(&charges, now).usable();
     if cost.fits(left) {
         return Ok(Some(Spent {

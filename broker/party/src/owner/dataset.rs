@@ -1,10 +1,10 @@
 //! The owner's rows for one flow: which take part, and what is told of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, FlowKind};
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::consent::Scope;
 use counterfoil_policy::request::RequestBody;
@@ -16,10 +16,11 @@ use counterfoil_proto::payload::{Layout, RowHead};
 use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
 use counterfoil_watermark::TraceKey;
+use sha2::{Digest as _, Sha256};
 
 use crate::data::{
-    Asked, DATASETS, Dataset, DatasetFile, Mapping, Payloads, Proof, Proofs, ReadReport, Row,
-    Source, SourceError, Tally, UnmappedCells, Verdict, Wanted, read_identifiers,
+    Asked, CustomerKey, DATASETS, Dataset, DatasetFile, Mapping, Payloads, Proof, Proofs,
+    ReadReport, Row, Source, SourceError, Tally, UnmappedCells, Verdict, Wanted, read_identifiers,
 };
 use crate::error::{Denial, Error, Result};
 use crate::flow::identifier_rule;
@@ -49,6 +50,8 @@ pub(super) struct Plan {
     identifier_columns: Vec<String>,
     proofs: Option<Proofs>,
     marks: Option<MarkTags>,
+    /// By what people are told apart in a flow that measures, where each counts once; none in others.
+    people: Option<CustomerKey>,
 }
 
 /// Why the owner's side cannot take part.
@@ -137,6 +140,10 @@ pub(super) fn plan(
     Ok(Plan {
         proofs,
         marks: MarkTags::of(agreement, trace_key, dataset.customer_key()),
+        people: match request.kind {
+            FlowKind::Measure => Some(dataset.customer_key().clone()),
+            FlowKind::Exchange => None,
+        },
         source: dataset.source().clone(),
         column: column.column().to_owned(),
         normaliser: column.normaliser(),
@@ -274,6 +281,7 @@ pub(super) fn load(
     let mut others: Vec<&str> = plan.mappings.values().map(Mapping::column).collect();
     others.extend(plan.proofs.iter().flat_map(Proofs::columns));
     others.extend(plan.marks.iter().map(MarkTags::column));
+    others.extend(plan.people.iter().map(CustomerKey::column));
     others.sort_unstable();
     others.dedup();
     let wanted = Wanted {
@@ -286,12 +294,17 @@ pub(super) fn load(
         plan.tags.iter().map(|_| Dictionary::default()).collect();
     let mut tallies = plan.tallies();
     let mut fault = None;
+    let mut counted = HashSet::new();
     let mut decide = |row: &Row<'_>, payload: &mut [u8]| {
-        plan.judge(row, payload, &mut dictionaries, &mut tallies)
-            .unwrap_or_else(|error| {
+        let judged = plan.judge(row, payload, &mut dictionaries, &mut tallies);
+        match judged {
+            Ok(Verdict::Keep) => plan.once(row, &mut counted),
+            Ok(verdict) => verdict,
+            Err(error) => {
                 fault.get_or_insert(error);
                 Verdict::Leave
-            })
+            }
+        }
     };
     let loaded = read_identifiers(
         &plan.source,
@@ -304,7 +317,8 @@ pub(super) fn load(
         return Err(Unfit::Own(fault.into()));
     }
     let loaded = loaded.map_err(|error| Unfit::Own(error.into()))?;
-    if loaded.set.is_empty() {
+    // To a flow that measures, that a segment is empty is an exact figure of its own: it goes on with dummies alone.
+    if loaded.set.is_empty() && plan.people.is_none() {
         let message = "no row of the owner takes part".to_owned();
         return Err(declined(
             "no_rows",
@@ -416,6 +430,20 @@ impl Plan {
         Ok(self.judge_values(row, payload, dictionaries, tallies))
     }
 
+    /// Keeps a row unless its person is counted already: what is told of one person is bounded by one row, which is what the
+    /// noise of a flow that measures is made for.
+    fn once(&self, row: &Row<'_>, counted: &mut HashSet<[u8; 32]>) -> Verdict {
+        let Some(people) = &self.people else {
+            return Verdict::Keep;
+        };
+        let key = people.read(row.get(people.column()).unwrap_or_default());
+        match key {
+            Some(key) if counted.insert(Sha256::digest(&*key).into()) => Verdict::Keep,
+            Some(_) => Verdict::Invalid("another row of a customer who is counted already".into()),
+            None => Verdict::Invalid("no customer key, by which each is counted once".into()),
+        }
+    }
+
     /// What becomes of a row that is not in the segment.
     fn outside(&self, row: &Row<'_>, tallies: &mut Tallies) -> Option<Verdict> {
         let value = |tag: &str| {
@@ -521,8 +549,9 @@ impl Prepared {
         if bytes <= SUBMISSION_BYTES_MAX {
             return Ok(());
         }
+        // How many there are is the owner's to know.
         let message = format!(
-            "the owner's rows would take {bytes} bytes, the broker holds at most {SUBMISSION_BYTES_MAX}"
+            "the owner's rows would take more than the {SUBMISSION_BYTES_MAX} bytes that the broker holds"
         );
         Err(declined(
             "too_large",

@@ -33,6 +33,7 @@ pub(crate) fn reserve(
             error.would_pass,
         )
     })?;
+    one_name(state, agreement, terms)?;
     let account = Account::of(state, agreement, terms)?;
     let cost = plan.cost();
     if cost.fits(account.left(now).usable()) {
@@ -118,25 +119,43 @@ impl Account {
     }
 }
 
-/// The cap of all recipients is the least, and the period the longest, of all agreements in force over the population: each was
-/// signed by the owner as a bound on what everybody learns.
+/// The agreements in force by which this owner's datasets are measured.
+fn measured<'s>(
+    state: &'s State,
+    agreement: &'s Agreement,
+) -> impl Iterator<Item = (&'s Agreement, &'s MeasureTerms)> {
+    let owner = &agreement.owner().name;
+    let active = state.agreements.iter();
+    let active = active.filter(|(_, record)| record.status == Status::Active);
+    let others = active.map(|(_, record)| &*record.agreement);
+    let others = others.filter(move |other| other.owner().name == *owner);
+    others.filter_map(|other| Some((other, other.measure()?)))
+}
+
 fn strictest(state: &State, agreement: &Agreement, terms: &MeasureTerms) -> Caps {
-    let others = state
-        .agreements
-        .iter()
-        .filter(|(_, record)| record.status == Status::Active);
-    let same = others.filter_map(|(_, record)| {
-        let other = &record.agreement;
-        let measured = other.measure()?;
-        (other.owner().name == agreement.owner().name
-            && measured.population() == terms.population())
-        .then(|| measured.caps())
+    let others = measured(state, agreement).map(|(other, _)| other);
+    terms.strictest(&agreement.recipient().name, others)
+}
+
+/// A second name for the people of one dataset would begin their budgets anew.
+fn one_name(state: &State, agreement: &Agreement, terms: &MeasureTerms) -> Result<(), Refusal> {
+    let renamed = measured(state, agreement).find(|(other, measured)| {
+        other.dataset() == agreement.dataset() && measured.population() != terms.population()
     });
-    same.fold(terms.caps(), |caps, other| Caps {
-        population: caps.population.min(other.population),
-        days: caps.days.max(other.days),
-        ..caps
-    })
+    match renamed {
+        None => Ok(()),
+        Some((_, measured)) => Err(Refusal {
+            field: "agreement.measure.population".into(),
+            ..Refusal::new(
+                "population_renamed",
+                format!(
+                    "the people of this dataset are population `{}` in another agreement in force",
+                    measured.population()
+                ),
+                "one name for them in all agreements",
+            )
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -71,18 +71,12 @@ impl Ending {
         match self {
             Self::Over => {}
             Self::Refused(refusal) => {
-                let decision = refusal.decision("refused");
-                broker
-                    .end(
-                        broker.actor(),
-                        flow,
-                        FlowRefused {
-                            flow,
-                            decision,
-                            spent: None,
-                        },
-                    )
-                    .await;
+                let refused = FlowRefused {
+                    flow,
+                    decision: refusal.decision("refused"),
+                    spent: None,
+                };
+                broker.end(broker.actor(), flow, refused).await;
             }
             Self::UnderMinimum(refused) => {
                 broker.end(broker.actor(), flow, *refused).await;
@@ -142,7 +136,15 @@ pub(crate) async fn run(broker: Arc<Broker>, running: Arc<Running>) {
                 return;
             }
             Err(NotRecorded::LogDown) => return,
-            Err(NotRecorded::Refused(refusal)) => Ending::Refused(refusal),
+            Err(NotRecorded::Refused(refusal)) => match measured::found_out(&running) {
+                // That a rule and not the minimum said no tells that the minimum was met.
+                Some(spent) => Ending::UnderMinimum(Box::new(FlowRefused {
+                    flow,
+                    decision: refusal.decision("refused"),
+                    spent: Some(spent),
+                })),
+                None => Ending::Refused(refusal),
+            },
             Err(NotRecorded::EndedMeanwhile) => Ending::Failed(
                 "the flow, its agreement or a party of it was ended before the release; ask again under an agreement that stands".into(),
             ),

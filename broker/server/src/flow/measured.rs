@@ -3,7 +3,7 @@
 //! INVARIANT (noised): of the exact counts nothing leaves this module but through [`Noises`]: not into an entry, an error, a log line
 //! or the choice between a release and a refusal, which is made on a noised count that is charged and recorded either way.
 
-use counterfoil_audit::entry::{FlowRefused, ReleaseIntent, ReleaseResult, ValueError};
+use counterfoil_audit::entry::{FlowRefused, ReleaseIntent, ReleaseResult, Spent, ValueError};
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::measure::{Noisy, Tally};
 use counterfoil_policy::moment::Timestamp;
@@ -21,6 +21,12 @@ use crate::broker::Broker;
 use crate::decide::budgets;
 use crate::measure::noise::Noises;
 use crate::refusal::label;
+
+/// What it costs that the minimum was met or not, of a flow that measures.
+pub(super) fn found_out(running: &Running) -> Option<Spent> {
+    let (terms, plan) = (running.agreement.measure()?, running.plan.as_ref()?);
+    Some(budgets::spent(terms, plan.minimum_cost()))
+}
 
 /// Noises, seals and stores the answers of a flow, or ends it under its minimum. Blocks.
 pub(super) fn prepare(broker: &Broker, running: &Running, tally: &Tally) -> Result<Stored, Ending> {

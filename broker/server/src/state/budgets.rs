@@ -50,23 +50,23 @@ impl Budgets {
         match event {
             Event::FlowGranted(e) => self.reserve(time, e),
             Event::FlowDeclined(e) => {
-                self.settle(e.flow, Some(Cost::NONE));
+                self.settle(time, e.flow, Some(Cost::NONE));
                 Ok(())
             }
             Event::FlowAborted(e) => {
                 let spent = AFTER_JOINING.contains(&e.stage.as_str());
-                self.settle(e.flow, Some(Cost::NONE).filter(|_| !spent));
+                self.settle(time, e.flow, Some(Cost::NONE).filter(|_| !spent));
                 Ok(())
             }
             // Without an amount a rule said no, before anything was computed or before it left.
             Event::FlowRefused(e) => {
                 let spent = e.spent.as_ref().map(cost).transpose()?;
-                self.settle(e.flow, Some(spent.unwrap_or(Cost::NONE)));
+                self.settle(time, e.flow, Some(spent.unwrap_or(Cost::NONE)));
                 Ok(())
             }
             Event::ReleaseIntent(e) => {
                 let spent = e.spent.as_ref().map(cost).transpose()?;
-                self.settle(e.flow, spent);
+                self.settle(time, e.flow, spent);
                 Ok(())
             }
             _ => Ok(()),
@@ -92,24 +92,19 @@ impl Budgets {
         Ok(())
     }
 
-    /// The flow is over: it keeps this cost, or all that was set aside.
-    fn settle(&mut self, flow: FlowId, kept: Option<Cost>) {
+    /// The flow is over: it keeps this cost, or all that was set aside, spent at this time and not when it was granted.
+    fn settle(&mut self, time: Timestamp, flow: FlowId, kept: Option<Cost>) {
         let Some(population) = self.open.remove(&flow) else {
             return;
         };
         let Some(charges) = self.charges.get_mut(&population) else {
             return;
         };
-        match kept {
-            None => {}
-            Some(Cost::NONE) => {
-                charges.remove(&flow);
-            }
-            Some(cost) => {
-                if let Some(charged) = charges.get_mut(&flow) {
-                    charged.cost = cost;
-                }
-            }
+        if kept == Some(Cost::NONE) {
+            charges.remove(&flow);
+        } else if let Some(charged) = charges.get_mut(&flow) {
+            charged.at = time;
+            charged.cost = kept.unwrap_or(charged.cost);
         }
     }
 }

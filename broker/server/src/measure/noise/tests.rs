@@ -161,8 +161,8 @@ fn two_neighbours_are_told_apart_as_far_as_epsilon_and_no_farther() {
         let noises = Noises::of(&plan).unwrap();
         let bound = bound_of(&plan, 0.0, |tally| seen(&release(&noises, tally)));
         assert!(bound <= epsilon, "{query}: {bound}");
-        // It is tight, or else the detector sees nothing.
-        assert!(bound > 0.9 * epsilon, "{query}: {bound}");
+        // It is tight, or else the detector sees nothing; a small epsilon shows less in as many runs.
+        assert!(bound > 0.85 * epsilon, "{query}: {bound}");
     }
 }
 
