@@ -329,9 +329,9 @@ fn match_ids(world: &World, out: &str) -> BTreeSet<Vec<u8>> {
     rows_of_map(&read.unwrap())
 }
 
-/// After the first line and the session: own row, match id and key of each slot, those of dummies among them.
+/// After the first line, the session and the length of own sealed rows, which an exchange has none of: own row, match id and key of each slot, those of dummies among them.
 fn rows_of_map(bytes: &[u8]) -> BTreeSet<Vec<u8>> {
-    let start = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1 + 32;
+    let start = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1 + 32 + 4;
     let slots = bytes[start..].chunks(4 + 16 + 32);
     let ids: BTreeSet<_> = slots.clone().map(|slot| slot[4..20].to_vec()).collect();
     assert_eq!(ids.len(), slots.len());
