@@ -186,17 +186,21 @@ period_days = 365
 
 /// [`agreement`] with what may be measured, and with amounts as they are, which it needs for sums.
 pub(crate) fn measured() -> Agreement {
-    agreement_with(&[
+    measured_with(&[])
+}
+
+/// [`measured`], with texts replaced.
+pub(crate) fn measured_with(more: &[(&str, &str)]) -> Agreement {
+    let section = format!("{MEASURE}\n# What the parties declare");
+    let changes = [
         ("[\"exchange\"]", "[\"exchange\", \"measure\"]"),
         (
             "\"credit_amount\"\nform = \"banded\"",
             "\"credit_amount\"\nform = \"exact\"",
         ),
-        (
-            "# What the parties declare",
-            &format!("{MEASURE}\n# What the parties declare"),
-        ),
-    ])
+        ("# What the parties declare", &section),
+    ];
+    agreement_with(&[&changes, more].concat())
 }
 
 /// A later version of [`agreement`].

@@ -12,7 +12,10 @@ use rand_chacha::ChaCha20Rng;
 use super::super::flows::{self, Situation};
 use super::*;
 use crate::refusal::sentence;
-use crate::testing::{Story, bank, insurer, intent_event, measured, now, regime, request_with};
+use crate::testing::{
+    Story, bank, countersigned, insurer, intent_event, measured, measured_with, now, proposed,
+    regime, request_with,
+};
 
 /// Asks for a count at this epsilon, under a flow id of its own.
 fn ask(
@@ -131,6 +134,37 @@ fn what_a_flow_keeps_of_its_charge_depends_on_how_it_ended() {
         "{refusal:?}"
     );
     assert!(ask(&story.state, &agreement, 99, "2.5").is_ok());
+}
+
+/// The first agreement in force, and a second one of the same two parties over the same dataset.
+fn two_agreements(changes: &[(&str, &str)]) -> (Story, Agreement, Agreement) {
+    let first = measured();
+    let id: &[(&str, &str)] = &[("-tags\"", "-more\"")];
+    let second = measured_with(&[id, changes].concat());
+    let mut story = Story::with(&first);
+    story.told(proposed(&second));
+    story.told(countersigned(&second));
+    (story, first, second)
+}
+
+#[test]
+fn the_least_caps_of_a_recipients_agreements_hold_under_all_of_them() {
+    let (story, first, second) = two_agreements(&[
+        ("epsilon_per_flow = \"5\"", "epsilon_per_flow = \"2\""),
+        ("epsilon_recipient = \"6\"", "epsilon_recipient = \"2\""),
+    ]);
+    for agreement in [&first, &second] {
+        assert_eq!(left_of(&story, agreement), "2");
+    }
+    let refusal = ask(&story.state, &first, 1, "3").unwrap_err();
+    assert_eq!(refusal.code, "over_budget");
+}
+
+#[test]
+fn the_people_of_a_dataset_are_one_population() {
+    let (story, _, second) = two_agreements(&[("\"retail-customers\"", "\"others\"")]);
+    let refusal = ask(&story.state, &second, 1, "1").unwrap_err();
+    assert_eq!(refusal.code, "population_renamed", "{refusal:?}");
 }
 
 #[test]
