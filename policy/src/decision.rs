@@ -124,7 +124,7 @@ closed_list!(
         IdentifierOutside = "identifier_outside": "The identifier type is not in the agreement.",
         TagOutside = "tag_outside": "A tag is not in the agreement, or out of order.",
         SegmentOutside = "segment_outside": "The segment is not in the agreement.",
-        QueryOutside = "query_outside": "A query is outside the agreement's section [measure], or does not fit its tags.",
+        QueryOutside = "query_outside": "A query is outside the agreement's section `measure`, or does not fit its tags.",
         OverBudget = "over_budget": "Not enough epsilon or delta is left in the period.",
         OverRows = "over_rows": "More identifiers than one flow may bring.",
         OverFlows = "over_flows": "No flow is left in the period.",
