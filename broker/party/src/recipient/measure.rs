@@ -10,14 +10,12 @@ use counterfoil_policy::measure::{
     Answers, Asked, Cost, Delta, Forecast, Noisy, Plan, Query, answers, forecast,
 };
 use counterfoil_policy::text::{AgreementId, FlowId, SegmentName, TagName, UserId};
-use counterfoil_proto::limits::ROWS_MAX;
 use counterfoil_proto::v1::BudgetRequest;
 use counterfoil_psi::{Normaliser, Region};
 use serde::Serialize;
 
 use crate::data::{ReadReport, Row, Source};
 use crate::error::{Error, Result};
-use crate::flow::plan::recipient_size;
 use crate::flow::{self, is_passing};
 use crate::home::Home;
 use crate::transport::{Broker, call};
@@ -26,7 +24,9 @@ use super::complete::{acknowledge, verified};
 use super::own;
 use super::prepare::{self, From};
 use super::record::{FlowRecord, NewRecord, forget, forget_rows};
-use super::run::{Asking, Resumed, carry_out, in_force, millis, settled, sign};
+use super::run::{
+    Asking, Resumed, carry_out, check_recipient, in_force, millis, request_size, settled, sign,
+};
 use super::{Counts, Durations, OnProgress, Progress};
 
 /// What to measure, with which file.
@@ -117,7 +117,7 @@ pub struct Preview {
 /// [`Error::Input`] for queries outside the agreement; the broker is gone.
 pub async fn preview(home: &Home, id: &AgreementId, asked: &Asked) -> Result<Preview> {
     let agreement = in_force(home, id).await?;
-    check_recipient(home, &agreement)?;
+    check_recipient(home, &agreement, "measure")?;
     let plan = planned(&agreement, asked)?;
     let broker = Broker::connect(home).await?;
     let request = BudgetRequest {
@@ -152,7 +152,7 @@ pub async fn measure(
 ) -> Result<Measured> {
     let mut durations = Durations::default();
     let agreement = in_force(home, &options.agreement).await?;
-    check_recipient(home, &agreement)?;
+    check_recipient(home, &agreement, "measure")?;
     let asked = options.asked();
     let plan = planned(&agreement, &asked)?;
     let (identifier, normaliser) =
@@ -169,11 +169,7 @@ pub async fn measure(
     durations.read_ms = millis(started);
     let counts = prepare::counts(&report);
     progress(Progress::Read { report });
-    let size = recipient_size(read.own.set.len() as u64, &agreement).ok_or_else(|| {
-        Error::Input(format!(
-            "one flow takes at most {ROWS_MAX} identifiers: split the file"
-        ))
-    })?;
+    let size = request_size(&read, &agreement)?;
     let asking = Asking {
         kind: FlowKind::Measure,
         segment: options.segment.clone(),
@@ -226,18 +222,6 @@ pub async fn resume_measure(
         readable,
     };
     done.complete(record, progress, durations).await
-}
-
-fn check_recipient(home: &Home, agreement: &Agreement) -> Result<()> {
-    if agreement.recipient().name == *home.org() {
-        return Ok(());
-    }
-    Err(Error::Input(format!(
-        "`{}` gives under agreement `{}` and does not receive: `counterfoil measure` is for `{}`",
-        home.org(),
-        agreement.id(),
-        agreement.recipient().name
-    )))
 }
 
 /// A mistake of ours costs nothing if it is found here. What stands outside the agreement is refused here with the same words as at

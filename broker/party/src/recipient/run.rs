@@ -46,14 +46,7 @@ pub async fn exchange(
 ) -> Result<Exchanged> {
     let mut durations = Durations::default();
     let agreement = in_force(home, &options.agreement).await?;
-    if agreement.recipient().name != *home.org() {
-        return Err(Error::Input(format!(
-            "`{}` gives under agreement `{}` and does not receive: `counterfoil exchange` is for `{}`",
-            home.org(),
-            agreement.id(),
-            agreement.recipient().name
-        )));
-    }
+    check_recipient(home, &agreement, "exchange")?;
     let plan = prepare::plan(options, &agreement)?;
     let started = Instant::now();
     let (plan, read, report) = read(home, options, plan, progress).await?;
@@ -61,11 +54,7 @@ pub async fn exchange(
     let counts = prepare::counts(&report);
     progress(Progress::Read { report });
 
-    let size = recipient_size(read.own.set.len() as u64, &agreement).ok_or_else(|| {
-        Error::Input(format!(
-            "one flow takes at most {ROWS_MAX} identifiers: split the file"
-        ))
-    })?;
+    let size = request_size(&read, &agreement)?;
     let asking = Asking {
         kind: FlowKind::Exchange,
         segment: options.segment.clone(),
@@ -86,6 +75,34 @@ pub async fn exchange(
     let (broker, record, _lock) =
         carry_out(home, &agreement, record, read, progress, &mut durations).await?;
     complete(home, &broker, &agreement, record, progress, durations).await
+}
+
+/// Whether this home's institution receives under an agreement, as a command of the recipient's needs.
+///
+/// # Errors
+/// [`Error::Input`] if it gives.
+pub(super) fn check_recipient(home: &Home, agreement: &Agreement, command: &str) -> Result<()> {
+    if agreement.recipient().name == *home.org() {
+        return Ok(());
+    }
+    Err(Error::Input(format!(
+        "`{}` gives under agreement `{}` and does not receive: `counterfoil {command}` is for `{}`",
+        home.org(),
+        agreement.id(),
+        agreement.recipient().name
+    )))
+}
+
+/// The size under which the flow of what was read is asked for.
+///
+/// # Errors
+/// [`Error::Input`] if one flow does not take so many identifiers.
+pub(super) fn request_size(read: &own::Read, agreement: &Agreement) -> Result<u32> {
+    recipient_size(read.own.set.len() as u64, agreement).ok_or_else(|| {
+        Error::Input(format!(
+            "one flow takes at most {ROWS_MAX} identifiers: split the file"
+        ))
+    })
 }
 
 /// Asks for a flow and carries it out until it is released. The lock is held as long as it lives.
