@@ -1,123 +1,16 @@
 //! Measure flows between three processes: noised figures come out, and nothing that tells more.
 
 use std::path::Path;
-use std::process::Command;
 
 use counterfoil_tests::ask::event_of;
 use counterfoil_tests::data::phones;
+use counterfoil_tests::measuring::{
+    AGES, agreed, amount, command, measure, preview, served, values, write,
+};
 use counterfoil_tests::process::counterfoil;
 use counterfoil_tests::world::AGREEMENT;
 use counterfoil_tests::{Done, World, run};
 use serde_json::Value;
-
-const SECTION: &str = r#"
-[measure]
-population = "retail"
-queries = ["count", "histogram", "crosstab", "scorecard", "sum", "mean", "quantile"]
-tags = ["age_band", "housing", "credit_amount"]
-recipient_tags = [{ name = "claim", values = ["no", "yes"] }, { name = "outcome", values = ["good", "bad"] }]
-minimum_epsilon = "0.1"
-epsilon_per_flow = "100"
-epsilon_recipient = "100"
-epsilon_population = "100"
-delta_recipient = "0.00001"
-delta_population = "0.00001"
-period_days = 365
-
-[consent]
-contact = "privacy@insurer.example"
-method = "private_matching"
-categories = { age_band = "profile", housing = "profile", credit_amount = "credit" }
-"#;
-
-/// Columns of the owner's file that say what everybody in it consented to, and their cells.
-const CONSENTED: [&str; 2] = [
-    "recipient,contact,purpose,method,categories,given,expires,reference",
-    "insurer,privacy@insurer.example,marketing_suitability,private_matching,profile credit,2026-01-01,2099-12-31,C-1",
-];
-
-const AMOUNT: &str = "\n[[tags]]\nname = \"credit_amount\"\nform = \"exact\"\n\n[[segments]]";
-
-/// An agreement to measure, with texts replaced, and a dataset that has amounts.
-fn agreed(changes: &[(&str, &str)]) -> World {
-    let world = World::agreed_with(|text| {
-        let text = text
-            .replace("[\"exchange\"]", "[\"exchange\", \"measure\"]")
-            .replacen("\n[[segments]]", AMOUNT, 1)
-            + SECTION;
-        changes.iter().fold(text, |text, (from, to)| {
-            assert!(text.contains(from), "{from}");
-            text.replace(from, to)
-        })
-    });
-    let datasets = world.home("bank").join("datasets.toml");
-    let text = std::fs::read_to_string(&datasets).unwrap()
-        + "credit_amount = \"amount\"\n\n[dataset.consent]\nrecipients = [\"insurer\"]\n";
-    std::fs::write(datasets, text).unwrap();
-    world
-}
-
-const AGES: [u32; 2] = [30, 50];
-const HOUSINGS: [&str; 3] = ["own", "rent", "for free"];
-
-fn amount(index: usize) -> usize {
-    index * 37 % 9_000
-}
-
-/// The owner's file, all housings and ages but no one over 65; and the recipient's, of whom each fifth made a claim.
-fn write(world: &World, owner: &[String], recipient: &[String]) {
-    let rows = owner.iter().enumerate().map(|(i, phone)| {
-        format!(
-            "{phone},{},{},{},{}\n",
-            AGES[i % 2],
-            HOUSINGS[i % 3],
-            amount(i),
-            CONSENTED[1]
-        )
-    });
-    let head = format!("mobile,age,housing,amount,{}\n", CONSENTED[0]);
-    let text = head + &rows.collect::<String>();
-    std::fs::write(world.path("customers.csv"), text).unwrap();
-    let rows = recipient
-        .iter()
-        .enumerate()
-        .map(|(i, phone)| format!("{phone},{}\n", if i % 5 == 0 { "yes" } else { "no" }));
-    let text = String::from("phone,claim\n") + &rows.collect::<String>();
-    std::fs::write(world.path("policies.csv"), text).unwrap();
-}
-
-fn command(world: &World, queries: &[&str], more: &[&str]) -> Command {
-    let mut command = counterfoil(&world.home("insurer"));
-    command.args([
-        "--json",
-        "measure",
-        "--agreement",
-        AGREEMENT,
-        "--as",
-        "chen",
-    ]);
-    command.arg("--from").arg(world.path("policies.csv"));
-    command.args(["--column", "phone"]).args(queries).args(more);
-    command
-}
-
-fn measure(world: &World, queries: &[&str], more: &[&str]) -> Done {
-    Done::of(command(world, queries, more).output().unwrap())
-}
-
-/// 300 customers and 200 insured, of whom 120 are the same people: 180 to 299 of the owner's rows, 0 to 119 of the recipient's.
-fn served(changes: &[(&str, &str)]) -> World {
-    let mut world = agreed(changes);
-    let all = phones(1, 380);
-    write(&world, &all[..300], &all[180..]);
-    world.start_owner();
-    world
-}
-
-fn values(answer: &Value) -> Vec<f64> {
-    let rows = answer["rows"].as_array().unwrap().iter();
-    rows.map(|row| row["value"].as_f64().unwrap()).collect()
-}
 
 /// With an epsilon that all but switches the noise off, every figure is that of the common customers.
 #[test]
@@ -331,18 +224,7 @@ fn a_budget_that_is_spent_refuses_with_the_day_of_renewal_also_after_a_restart()
         ("epsilon_recipient = \"100\"", "epsilon_recipient = \"1\""),
         ("epsilon_per_flow = \"100\"", "epsilon_per_flow = \"1\""),
     ]);
-    let preview = |world: &World| {
-        let mut dry = counterfoil(&world.home("insurer"));
-        dry.args([
-            "--json",
-            "measure",
-            "--dry-run",
-            "--agreement",
-            AGREEMENT,
-            "count epsilon 0.6",
-        ]);
-        Done::of(dry.output().unwrap()).json()
-    };
+    let preview = |world: &World| preview(world, "count epsilon 0.6");
     let first = preview(&world);
     assert_eq!(first["cost"]["epsilon"], "0.7");
     assert_eq!(first["left"]["epsilon"], "1");
@@ -387,16 +269,7 @@ fn under_the_minimum_nothing_is_told_and_finding_that_out_is_charged() {
     assert_eq!(done.exit, 4, "{done:?}");
     let entry = world.recorded("flow.refused", "minimum_match", "minimum_match");
     assert_eq!(event_of(&entry)["spent"]["epsilon"], "0.5");
-    let mut dry = counterfoil(&world.home("insurer"));
-    dry.args([
-        "--json",
-        "measure",
-        "--dry-run",
-        "--agreement",
-        AGREEMENT,
-        "count epsilon 1",
-    ]);
-    let left = Done::of(dry.output().unwrap()).json();
+    let left = preview(&world, "count epsilon 1");
     assert_eq!(left["left"]["epsilon"], "99.5");
 }
 
@@ -406,19 +279,7 @@ fn a_flow_of_which_nothing_was_computed_gives_its_budget_back() {
     // The owner cannot read its file, and declines.
     std::fs::remove_file(world.path("customers.csv")).unwrap();
     assert_eq!(measure(&world, &["count epsilon 1"], &[]).exit, 4);
-    let mut dry = counterfoil(&world.home("insurer"));
-    dry.args([
-        "--json",
-        "measure",
-        "--dry-run",
-        "--agreement",
-        AGREEMENT,
-        "count epsilon 1",
-    ]);
-    assert_eq!(
-        Done::of(dry.output().unwrap()).json()["left"]["epsilon"],
-        "100"
-    );
+    assert_eq!(preview(&world, "count epsilon 1")["left"]["epsilon"], "100");
 }
 
 #[test]
@@ -506,130 +367,7 @@ fn a_broker_that_is_killed_in_between_spends_once() {
     world.broker.as_mut().unwrap().kill();
     world.start_broker();
     let done = Done::of(asked.wait_with_output().unwrap());
-    let mut dry = counterfoil(&world.home("insurer"));
-    dry.args([
-        "--json",
-        "measure",
-        "--dry-run",
-        "--agreement",
-        AGREEMENT,
-        "count epsilon 1",
-    ]);
-    let left = Done::of(dry.output().unwrap()).json();
+    let left = preview(&world, "count epsilon 1");
     // Released, it cost what it says; ended by the crash, it counts as spent all the same.
     assert_eq!(left["left"]["epsilon"], "96.9", "{done:?}");
-}
-
-/// The German credit data, split: the bank knows housing, age and amount, the insurer the outcome.
-mod scorecard {
-    use super::*;
-
-    const DATA: &str = include_str!("../broker/cli/data/german_credit.csv");
-
-    struct Credit {
-        housing: String,
-        good: bool,
-    }
-
-    fn split(world: &World) -> Vec<Credit> {
-        let phones = phones(9, 1_000);
-        let mut customers = format!("mobile,age,housing,amount,{}\n", CONSENTED[0]);
-        let mut outcomes = String::from("phone,outcome\n");
-        let mut all = Vec::new();
-        for (line, phone) in DATA.lines().skip(1).zip(&phones) {
-            let cells: Vec<&str> = line.split(',').collect();
-            // One column, quoted, holds a comma; what is read here is counted from either end.
-            let (age, housing) = (cells[12], cells[14]);
-            let outcome = cells[cells.len() - 1];
-            customers += &format!("{phone},{age},{housing},{},{}\n", cells[4], CONSENTED[1]);
-            outcomes += &format!("{phone},{outcome}\n");
-            all.push(Credit {
-                housing: housing.to_owned(),
-                good: outcome == "good",
-            });
-        }
-        std::fs::write(world.path("customers.csv"), customers).unwrap();
-        std::fs::write(world.path("policies.csv"), outcomes).unwrap();
-        all
-    }
-
-    /// WOE of a housing, and the information value, computed from the rows themselves.
-    fn exact(all: &[Credit]) -> (Vec<f64>, f64) {
-        let count = |housing: &str, good: bool| {
-            all.iter()
-                .filter(|c| c.housing == housing && c.good == good)
-                .count() as f64
-        };
-        let of = |good: bool| {
-            HOUSINGS
-                .map(|housing| count(housing, good))
-                .iter()
-                .sum::<f64>()
-        };
-        let (goods, bads) = (of(true), of(false));
-        let shares =
-            HOUSINGS.map(|housing| (count(housing, true) / goods, count(housing, false) / bads));
-        let woe = shares.map(|(good, bad)| (good / bad).ln());
-        let iv = shares
-            .iter()
-            .zip(woe)
-            .map(|((good, bad), woe)| (good - bad) * woe)
-            .sum();
-        (woe.to_vec(), iv)
-    }
-
-    #[test]
-    fn weights_of_evidence_are_near_the_exact_ones_at_epsilon_1_and_4() {
-        let mut world = agreed(&[]);
-        let all = split(&world);
-        world.start_owner();
-        let (woe, iv) = exact(&all);
-        let mut held = 0;
-        for epsilon in ["1", "4"] {
-            let query = format!("scorecard housing by outcome bad bad epsilon {epsilon}");
-            let done = measure(&world, &[&query], &[]).json();
-            let card = &done["answers"][0]["scorecard"];
-            let number = |value: &Value| value.as_f64().unwrap();
-            for (bin, exact) in card["bins"].as_array().unwrap().iter().zip(&woe) {
-                assert_eq!(bin["weak"], false, "{bin}");
-                let (low, high) = (number(&bin["woe_low"]), number(&bin["woe_high"]));
-                held += usize::from(low <= *exact && *exact <= high);
-                println!(
-                    "epsilon {epsilon} {}: WOE {:.3} [{low:.3}, {high:.3}], exact {exact:.3}",
-                    bin["group"],
-                    number(&bin["woe"])
-                );
-                // Twice as far off as an interval says comes once in many thousands.
-                assert!((number(&bin["woe"]) - exact).abs() < high - low, "{bin}");
-            }
-            let value = number(&card["information_value"]);
-            println!(
-                "epsilon {epsilon}: IV {value:.4} [{}, {}], exact {iv:.4}",
-                card["information_value_low"], card["information_value_high"]
-            );
-            let near = if epsilon == "4" { 0.02 } else { 0.06 };
-            assert!((value - iv).abs() < near, "{card}");
-        }
-        // Of six intervals of 95%, four hold all but once in two thousand.
-        assert!(held >= 4, "{held} of 6");
-    }
-
-    #[test]
-    fn bins_with_too_little_signal_are_flagged() {
-        let mut world = agreed(&[]);
-        split(&world);
-        world.start_owner();
-        let query = "scorecard credit_amount bins 260,1000,4000,15900 by outcome bad bad epsilon 1";
-        let done = measure(&world, &[query], &["--tag", "outcome=outcome"]).json();
-        let card = &done["answers"][0]["scorecard"];
-        let weak: Vec<bool> = card["bins"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|bin| bin["weak"].as_bool().unwrap())
-            .collect();
-        // One customer owes less than 260, two more than 15,900.
-        assert_eq!(weak, [true, false, false, false, true], "{card}");
-        assert_eq!(card["weak"], true);
-    }
 }

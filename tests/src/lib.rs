@@ -7,6 +7,7 @@ pub mod ask;
 pub mod background;
 pub mod data;
 pub mod hand;
+pub mod measuring;
 pub mod memory;
 pub mod process;
 pub mod usage;
