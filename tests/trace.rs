@@ -92,7 +92,7 @@ impl Leaked {
     /// Two people have a file scored.
     fn traced(&self, file: &Path) -> Value {
         let proposed = self.propose(file, "ana").json();
-        let id = proposed["proposed"]["id"].as_str().unwrap();
+        let id = proposed["proposed"]["request"]["id"].as_str().unwrap();
         self.approve(file, id, "bo").json()
     }
 
@@ -114,7 +114,7 @@ fn a_leaked_file_names_its_flow_and_nobody_else() {
     let proposed = leaked.propose(&file, "ana").json();
     assert_eq!(proposed["rows"]["used"], LEAKED);
     assert_eq!(proposed["columns"], serde_json::json!(["home", "group"]));
-    let id = proposed["proposed"]["id"].as_str().unwrap();
+    let id = proposed["proposed"]["request"]["id"].as_str().unwrap();
 
     // Nothing is scored for one person, nor another file than the one that was asked for.
     assert_eq!(leaked.approve(&file, id, "ana").exit, 4);
@@ -252,7 +252,7 @@ fn without_the_owners_key_the_broker_names_nobody() {
     )
     .json();
     world.broker = None;
-    let id = proposed["proposed"]["id"].as_str().unwrap();
+    let id = proposed["proposed"]["request"]["id"].as_str().unwrap();
     let alone = run(
         &world.home("bank"),
         ["trace", &file, "--as", "bo", "--approve", id],

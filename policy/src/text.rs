@@ -349,6 +349,13 @@ hex_bytes!(
     "32 lower-case hex digits"
 );
 hex_bytes!(
+    /// A scoring's id: 8 random bytes chosen by its maker, short enough to be typed by its checker.
+    ScoringId,
+    8,
+    "a scoring's id",
+    "16 lower-case hex digits"
+);
+hex_bytes!(
     /// SHA-256 of an agreement's canonical bytes: what both institutions sign.
     AgreementDigest,
     32,

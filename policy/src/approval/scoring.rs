@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::moment::Timestamp;
-use crate::text::{AgreementDigest, ContentDigest, OrgName};
+use crate::text::{AgreementDigest, ContentDigest, OrgName, ScoringId};
 
 /// Sets what is approved here apart from agreements, whose canonical form begins with a brace.
 const DOMAIN: &[u8] = b"counterfoil scoring request v1\n";
@@ -15,6 +15,8 @@ const DOMAIN: &[u8] = b"counterfoil scoring request v1\n";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoringRequest {
+    /// Makes a request differ from its repetition, also within a second.
+    pub id: ScoringId,
     /// The owner of the lineage.
     pub org: OrgName,
     /// The lineage, `OWNER/DATASET/EPOCH/BITS`.
@@ -27,7 +29,7 @@ pub struct ScoringRequest {
     pub rows: u64,
     /// Rows whose customers the owner knows, of which something is sent.
     pub rows_used: u64,
-    /// When the maker asked, by the owner's clock. Makes one request differ from its repetition.
+    /// When the maker asked, by the owner's clock.
     pub at: Timestamp,
 }
 
@@ -48,6 +50,7 @@ mod tests {
 
     fn request() -> ScoringRequest {
         ScoringRequest {
+            id: ScoringId::from_bytes([7; 8]),
             org: "north-bank".parse().unwrap(),
             lineage: "north-bank/customers/1/16".into(),
             file_sha256: ContentDigest::from_bytes([1; 32]),
@@ -67,6 +70,7 @@ mod tests {
         };
         let changed = [
             of(|_| ()),
+            of(|r| r.id = ScoringId::from_bytes([8; 8])),
             of(|r| r.org = "south-bank".parse().unwrap()),
             of(|r| r.lineage.push('7')),
             of(|r| r.file_sha256 = ContentDigest::from_bytes([3; 32])),

@@ -30,6 +30,7 @@ pub(crate) async fn run(home: &Path, args: TraceArgs, ui: Ui) -> Result<(), Fail
         });
         return ui.result(&told, || describe_proposal(&prepared, &proposed, &args));
     };
+    let id = parse(id)?;
     let broker = Broker::connect(&home).await?;
     let bar = bar(ui);
     let scored = {
@@ -37,7 +38,7 @@ pub(crate) async fn run(home: &Path, args: TraceArgs, ui: Ui) -> Result<(), Fail
             bar.set_length(recipients);
             bar.set_position(scored);
         };
-        trace::score(&home, &broker, &prepared, id, &user, &mut tell).await
+        trace::score(&home, &broker, &prepared, &id, &user, &mut tell).await
     };
     bar.finish_and_clear();
     let traced = scored?;
@@ -100,7 +101,7 @@ fn list(pending: &[Proposed]) -> String {
     let lines = pending.iter().map(|proposed| {
         format!(
             "{}  {} rows of a file of `{}`, asked for by `{}` at {}\n",
-            proposed.id,
+            proposed.request.id,
             proposed.request.rows_used,
             proposed.request.lineage,
             proposed.maker.user(),
@@ -119,7 +120,7 @@ fn describe_proposal(prepared: &Prepared, proposed: &Proposed, args: &TraceArgs)
         prepared.lineage(),
         file.display(),
         args.dataset,
-        proposed.id
+        proposed.request.id
     )
 }
 

@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use counterfoil_policy::approval::{
     Approval, InstitutionSignature, Role, ScoringRequest, TwoPersonApproval,
 };
-use counterfoil_policy::text::{AgreementDigest, ContentDigest, DatasetName, TagName, UserId};
+use counterfoil_policy::text::{
+    AgreementDigest, ContentDigest, DatasetName, ScoringId, TagName, UserId,
+};
 use counterfoil_proto::limits::{CHUNK_BYTES, LEAK_ROWS_MIN};
 use counterfoil_proto::v1::{TraceChunk, TraceHeader, trace_chunk, trace_reply};
 use counterfoil_watermark::{Lineage, MarkTag, TraceKey};
@@ -66,8 +68,6 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proposed {
-    /// By which it is named.
-    pub id: String,
     /// What is to be scored.
     pub request: ScoringRequest,
     /// Who asked.
@@ -197,6 +197,7 @@ fn one(
 pub fn propose(home: &Home, prepared: &Prepared, user: &UserId) -> Result<Proposed> {
     let person = home.person(user)?;
     let request = ScoringRequest {
+        id: ScoringId::from_bytes(rand::random()),
         org: home.org().clone(),
         lineage: prepared.lineage.clone(),
         file_sha256: ContentDigest::from_bytes(prepared.file_sha256),
@@ -207,12 +208,11 @@ pub fn propose(home: &Home, prepared: &Prepared, user: &UserId) -> Result<Propos
     };
     let digest = digest(&request)?;
     let maker = Approval::sign(person.key(), person.endorsement(), Role::Maker, &digest);
-    let id: String = digest.to_string().chars().take(16).collect();
-    let proposed = Proposed { id, request, maker };
+    let proposed = Proposed { request, maker };
     let json =
         serde_json::to_vec_pretty(&proposed).map_err(|e| Error::Unexpected(e.to_string()))?;
     home.make_dir(DIRECTORY)?;
-    home.write(path(&proposed.id), &json)?;
+    home.write(path(&proposed.request.id), &json)?;
     Ok(proposed)
 }
 
@@ -224,7 +224,7 @@ pub async fn score(
     home: &Home,
     broker: &Broker,
     prepared: &Prepared,
-    id: &str,
+    id: &ScoringId,
     user: &UserId,
     on_scored: OnScored<'_>,
 ) -> Result<Traced> {
@@ -257,7 +257,13 @@ pub fn pending(home: &Home) -> Result<Vec<Proposed>> {
     home.make_dir(DIRECTORY)?;
     let ids = home.list(DIRECTORY)?;
     let ids = ids.iter().filter_map(|name| name.strip_suffix(".json"));
-    ids.map(|id| find(home, id)).collect()
+    ids.map(|id| {
+        let id = id
+            .parse()
+            .map_err(|_| home.damaged(format!("{DIRECTORY}/{id}.json"), "its name is no id"))?;
+        find(home, &id)
+    })
+    .collect()
 }
 
 fn authorise(home: &Home, proposed: &Proposed, user: &UserId) -> Result<InstitutionSignature> {
@@ -332,23 +338,15 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|e| Error::Unexpected(e.to_string()))
 }
 
-fn path(id: &str) -> String {
+fn path(id: &ScoringId) -> String {
     format!("{DIRECTORY}/{id}.json")
 }
 
-fn find(home: &Home, id: &str) -> Result<Proposed> {
-    let unknown = || {
+fn find(home: &Home, id: &ScoringId) -> Result<Proposed> {
+    let bytes = home.read(path(id), PROPOSAL_BYTES_MAX)?.ok_or_else(|| {
         Error::Input(format!(
-            "no scoring `{}` waits here: `counterfoil trace --pending` lists them",
-            id.escape_debug()
+            "no scoring `{id}` waits here: `counterfoil trace --pending` lists them"
         ))
-    };
-    // An id is also a file's name, and never a path.
-    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(unknown());
-    }
-    let bytes = home
-        .read(path(id), PROPOSAL_BYTES_MAX)?
-        .ok_or_else(unknown)?;
+    })?;
     serde_json::from_slice(&bytes).map_err(|e| home.damaged(path(id), e.to_string()))
 }

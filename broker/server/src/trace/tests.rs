@@ -1,6 +1,6 @@
 use counterfoil_audit::entry::{AgreementRef, FlowId, List, OrgName, ReleaseMarks};
 use counterfoil_policy::approval::ScoringRequest;
-use counterfoil_policy::text::ContentDigest;
+use counterfoil_policy::text::{ContentDigest, ScoringId};
 use counterfoil_watermark::{Budget, Column, Embedder, Form, SymbolKey, TagBits, TraceKey};
 
 use super::*;
@@ -77,6 +77,7 @@ fn scoring() -> Scoring {
 
 fn recorded() -> Recorded<ScoringEntry> {
     let request = ScoringRequest {
+        id: ScoringId::from_bytes([7; 8]),
         org: "bank".parse().unwrap(),
         lineage: LINEAGE.into(),
         file_sha256: ContentDigest::from_bytes([1; 32]),

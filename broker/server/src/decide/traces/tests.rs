@@ -2,7 +2,7 @@ use counterfoil_audit::entry::{Event, List, ReleaseMarks};
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::approval::{Approval, Endorsement, Role, TwoPersonApproval};
 use counterfoil_policy::keys::PersonKey;
-use counterfoil_policy::text::ContentDigest;
+use counterfoil_policy::text::{ContentDigest, ScoringId};
 use time::Duration;
 
 use super::*;
@@ -39,6 +39,7 @@ fn delivered() -> (Story, Agreement) {
 
 fn request() -> ScoringRequest {
     ScoringRequest {
+        id: ScoringId::from_bytes([7; 8]),
         org: bank().keys().name,
         lineage: lineage(),
         file_sha256: ContentDigest::from_bytes([5; 32]),
@@ -203,7 +204,7 @@ fn one_person_or_a_signature_over_something_else_is_refused() {
 fn a_request_is_scored_once_and_a_lineage_few_times_in_a_month() {
     let (mut story, _) = delivered();
     let at = |number: usize| ScoringRequest {
-        rows: 900 + number as u64,
+        id: ScoringId::from_bytes([number as u8; 8]),
         ..request()
     };
     for number in 0..SCORINGS_MAX {
