@@ -37,7 +37,7 @@ pub use compliance::{
     BuiltInPack, Compliance, CrossBorder, ImpactAssessment, ToldItem, TransferBasis,
 };
 pub use consent::ConsentTerms;
-pub use lint::{Advice, Fit, Minimisation, lint, minimisation};
+pub use lint::{Advice, Fit, Minimisation, lint, lint_beside, minimisation};
 pub use marks::{MarkReach, MarkTerms};
 pub use template::{fill, template};
 pub use terms::{

@@ -8,8 +8,10 @@ use super::{Agreement, FlowKind, LegalBasis, Segment};
 use crate::decimal::Decimal;
 use crate::tag::{DataClass, Form, Tag};
 
+mod beside;
 mod minimal;
 
+pub use beside::lint_beside;
 pub use minimal::{Fit, Minimisation, minimisation};
 
 /// More values than this single out people even in large deliveries.

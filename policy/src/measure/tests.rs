@@ -1,6 +1,7 @@
 use super::*;
 use crate::agreement::Agreement;
-use crate::agreement::tests::sample_text;
+use crate::agreement::lint_beside;
+use crate::agreement::tests::{sample, sample_text};
 use crate::finding::Findings;
 
 const SECTION: &str = r#"
@@ -521,4 +522,46 @@ fn readable_tables_have_one_total_and_keep_the_noised_figures() {
     assert!(totals.iter().all(|total| *total == totals[0]), "{totals:?}");
     assert_eq!(told[1].rows[1].value, Figure::Whole(-8));
     assert_eq!(told[1].rows[1].readable, Some(0));
+}
+
+#[test]
+fn other_agreements_over_the_same_people_are_told_of() {
+    let own = measured();
+    assert_eq!(lint_beside(&own, std::slice::from_ref(&own)), [], "itself");
+    let other = |changes: &[(&str, &str)]| {
+        let text = changes.iter().fold(sample_text(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        Agreement::parse(&text).unwrap()
+    };
+    let id = sample().id().as_str().to_owned();
+    let named = format!("id = \"{id}\"");
+    let anew = |name: &str| format!("id = \"{name}\"");
+    let rows = other(&[(&named, &anew("rows-too"))]);
+    let advice = lint_beside(&own, std::slice::from_ref(&rows));
+    assert_eq!(advice.len(), 1, "{advice:?}");
+    assert!(advice[0].path == "flows" && advice[0].line.is_some());
+    assert!(advice[0].advice.contains("`rows-too`"));
+    assert_eq!(lint_beside(&rows, std::slice::from_ref(&own)).len(), 1);
+    // Other people.
+    let text = "dataset = \"customers\"";
+    let elsewhere = other(&[
+        (&named, &anew("rows-too")),
+        (text, "dataset = \"prospects\""),
+    ]);
+    assert_eq!(lint_beside(&own, &[elsewhere]), []);
+    // Two names for the same people, by which nothing more could be asked.
+    let renamed = agreement_with("retail-customers", "all-customers").unwrap();
+    let canonical = String::from_utf8(renamed.canonical_bytes().to_vec()).unwrap();
+    let renamed = canonical.replacen(&id, "figures-too", 1);
+    let renamed = Agreement::from_canonical(renamed.as_bytes()).unwrap();
+    let paths: Vec<_> = lint_beside(&own, &[renamed])
+        .into_iter()
+        .map(|advice| advice.path)
+        .collect();
+    assert!(
+        paths.contains(&"measure.population".to_owned()),
+        "{paths:?}"
+    );
 }

@@ -140,7 +140,10 @@ fn describe_marks(reach: &MarkReach) -> String {
 }
 
 fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
-    let report = agreements::lint(&read(file)?, &taxonomies::library(home)?);
+    // Without a home there is nothing to compare with.
+    let beside = open(home).ok().map(|home| agreements::in_force(&home));
+    let beside = beside.transpose()?.unwrap_or_default();
+    let report = agreements::lint(&read(file)?, &taxonomies::library(home)?, &beside);
     let place = |line: Option<u32>| line.map_or_else(String::new, |line| format!(":{line}"));
     ui.result(&report, || {
         let mut text = String::new();

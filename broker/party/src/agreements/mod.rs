@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 
-use counterfoil_policy::agreement::{Advice, Agreement, MarkReach, Minimisation};
+use counterfoil_policy::agreement::{Advice, Agreement, MarkReach, Minimisation, lint_beside};
 use counterfoil_policy::approval::{
     Approval, ApprovalError, InstitutionSignature, Revocation, Role, TwoPersonApproval,
 };
@@ -59,14 +59,19 @@ pub enum Take {
     Recipient,
 }
 
-/// Checks the text of an agreement over one of the library's taxonomies; needs no home.
+/// Checks the text of an agreement over one of the library's taxonomies, also beside others; needs no home.
 #[must_use]
-pub fn lint(text: &str, library: &Library) -> LintReport {
+pub fn lint(text: &str, library: &Library, beside: &[Agreement]) -> LintReport {
     match Agreement::parse_with(text, library) {
         Ok(agreement) => LintReport {
             valid: true,
             findings: Vec::new(),
-            advice: counterfoil_policy::agreement::lint(&agreement),
+            advice: {
+                let mut advice = counterfoil_policy::agreement::lint(&agreement);
+                advice.extend(lint_beside(&agreement, beside));
+                advice.sort();
+                advice
+            },
             minimisation: library
                 .find(&agreement.taxonomy().name, agreement.taxonomy().version)
                 .map(|taxonomy| counterfoil_policy::agreement::minimisation(&agreement, taxonomy))
@@ -476,6 +481,18 @@ pub(crate) fn all(home: &Home) -> Result<Vec<Agreement>> {
         }
     }
     Ok(all)
+}
+
+/// The agreements under which data may flow.
+///
+/// # Errors
+/// The directory cannot be read, or an agreement in it.
+pub fn in_force(home: &Home) -> Result<Vec<Agreement>> {
+    let listed = list(home)?.agreements.into_iter();
+    let active = listed.filter(|info| info.status == Status::Active);
+    active
+        .map(|info| load(home, &info.id, info.version))
+        .collect()
 }
 
 /// The agreement under which data may flow: the latest version that both institutions signed, unless it was revoked.

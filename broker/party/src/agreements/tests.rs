@@ -411,10 +411,14 @@ fn faults_strangers_and_foreign_keys_are_refused() {
 fn lint_and_template_fit() {
     let scene = scene();
     let text = template(&scene.owner, scene.recipient.org(), Take::Owner).unwrap();
-    let report = lint(&text, &Library::built_in());
+    let report = lint(&text, &Library::built_in(), &[]);
     assert!(report.valid && report.findings.is_empty(), "{report:?}");
     assert!(propose(&scene.owner, &text, &user("alice")).is_ok());
-    let report = lint(&text.replace("k = 10", "k = \"ten\""), &Library::built_in());
+    let report = lint(
+        &text.replace("k = 10", "k = \"ten\""),
+        &Library::built_in(),
+        &[],
+    );
     assert!(
         !report.valid && report.findings.iter().any(|f| f.path == "k"),
         "{report:?}"

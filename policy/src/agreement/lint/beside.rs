@@ -1,0 +1,56 @@
+//! Advice about an agreement beside others that are in force.
+
+use super::Advice;
+use crate::agreement::{Agreement, FlowKind};
+
+/// What to reconsider because of other agreements between the same owner and its recipients.
+///
+/// Differential privacy says nothing of people whose rows the same recipient gets by exchange; and a second name for the people of a
+/// dataset is refused by the broker, because its budget would begin anew.
+#[must_use]
+pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
+    let others = others.iter().filter(|other| {
+        other.id() != agreement.id()
+            && other.owner().name == agreement.owner().name
+            && other.dataset() == agreement.dataset()
+    });
+    let mut advice = Vec::new();
+    let mut add = |path: &str, text: String| {
+        advice.push(Advice {
+            line: agreement.lines.get(path).copied(),
+            path: path.to_owned(),
+            advice: text,
+        });
+    };
+    for other in others {
+        let id = other.id();
+        if other.recipient().name == agreement.recipient().name && one_measures(agreement, other) {
+            add(
+                "flows",
+                format!(
+                    "by `{id}` the same recipient gets rows or figures of the same people: noise hides nothing of people whose rows it has"
+                ),
+            );
+        }
+        if let (Some(own), Some(theirs)) = (agreement.measure(), other.measure())
+            && own.population() != theirs.population()
+        {
+            add(
+                "measure.population",
+                format!(
+                    "the people of this dataset are population `{}` in `{id}`: a request under either is refused while both are in force",
+                    theirs.population()
+                ),
+            );
+        }
+    }
+    advice
+}
+
+/// By one of them figures are asked for, and by the other rows.
+fn one_measures(one: &Agreement, other: &Agreement) -> bool {
+    let allows = |agreement: &Agreement, kind| agreement.flows().contains(&kind);
+    [(one, other), (other, one)]
+        .iter()
+        .any(|(one, other)| allows(one, FlowKind::Measure) && allows(other, FlowKind::Exchange))
+}
