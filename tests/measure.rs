@@ -275,11 +275,19 @@ fn under_the_minimum_nothing_is_told_and_finding_that_out_is_charged() {
 
 #[test]
 fn a_flow_of_which_nothing_was_computed_gives_its_budget_back() {
-    let world = served(&[]);
+    let world = served(&[
+        ("epsilon_recipient = \"100\"", "epsilon_recipient = \"1.1\""),
+        ("epsilon_per_flow = \"100\"", "epsilon_per_flow = \"1.1\""),
+    ]);
     // The owner cannot read its file, and declines.
-    std::fs::remove_file(world.path("customers.csv")).unwrap();
+    let (there, away) = (world.path("customers.csv"), world.path("away.csv"));
+    std::fs::rename(&there, &away).unwrap();
     assert_eq!(measure(&world, &["count epsilon 1"], &[]).exit, 4);
-    assert_eq!(preview(&world, "count epsilon 1")["left"]["epsilon"], "100");
+    assert_eq!(preview(&world, "count epsilon 1")["left"]["epsilon"], "1.1");
+    // By the owner's own count, too: all of it can still be spent.
+    std::fs::rename(&away, &there).unwrap();
+    measure(&world, &["count epsilon 1"], &[]).ok();
+    assert_eq!(measure(&world, &["count epsilon 1"], &[]).exit, 4);
 }
 
 #[test]
@@ -346,9 +354,8 @@ fn bad_input_is_told_with_what_would_pass() {
     assert_eq!(done["counts"]["invalid"], 1);
     // A recipient that asks for kinds of flow that the agreement does not have.
     let plain = World::small(1);
-    measure(&plain, &["count epsilon 1"], &[])
-        .out
-        .contains("no section [measure]");
+    let refused = measure(&plain, &["count epsilon 1"], &[]);
+    assert!(refused.out.contains("no section [measure]"), "{refused:?}");
 }
 
 /// An interrupted flow goes on, and what it set aside is spent once.

@@ -11,7 +11,7 @@ use counterfoil_policy::text::{AgreementId, FlowId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::agreements::{self, Status};
+use crate::agreements;
 use crate::error::{Error, Result};
 use crate::home::Home;
 
@@ -216,7 +216,8 @@ pub fn authorise(
             .attempts
             .iter()
             .map(|attempt| (attempt.at, attempt.spent.as_ref()));
-        match budget::charge(agreement, grant, charges, &in_force(home)?, now) {
+        let in_force = agreements::in_force(home)?;
+        match budget::charge(agreement, grant, charges, &in_force, now) {
             Ok(cost) => spent = cost,
             Err(denial) => decision = Decision::Denied(denial),
         }
@@ -237,13 +238,22 @@ pub fn authorise(
     Ok(decision)
 }
 
-/// The agreements under which this home gives.
-fn in_force(home: &Home) -> Result<Vec<Agreement>> {
-    let all = agreements::list(home)?.agreements.into_iter();
-    let owned = all.filter(|info| info.status == Status::Active && info.owner == *home.org());
-    owned
-        .map(|info| agreements::load(home, &info.id, info.version))
-        .collect()
+/// Gives back what a flow may spend of a privacy budget: it ended here before anything of this home's data had left. It stays counted
+/// as an attempt.
+///
+/// # Errors
+/// The counters cannot be read or written; then it stays charged.
+pub fn spent_nothing(home: &Home, flow: FlowId) -> Result<()> {
+    let _lock = home.lock()?;
+    let mut counters = Counters::load(home)?;
+    let mut changed = false;
+    for attempt in counters.attempts.iter_mut().filter(|a| a.flow == flow) {
+        changed |= attempt.spent.take().is_some();
+    }
+    if changed {
+        counters.store(home)?;
+    }
+    Ok(())
 }
 
 /// Charges a counted flow with further identifiers: the slots of a bucket that is matched once more, or the room for chance that

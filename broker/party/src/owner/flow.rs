@@ -90,8 +90,12 @@ pub(super) async fn run(flow: OwnerFlow) -> Result<()> {
     });
     let prepared = match flow.prepare(&accepted).await {
         Ok(prepared) => prepared,
-        Err(Unfit::Declined(denial)) => return flow.decline(denial).await,
+        Err(Unfit::Declined(denial)) => {
+            flow.spent_nothing().await;
+            return flow.decline(denial).await;
+        }
         Err(Unfit::Own(error)) => {
+            flow.spent_nothing().await;
             // What is wrong with the owner's files is the owner's business.
             let told = Denial::local(
                 "owner_data",
@@ -177,6 +181,15 @@ impl OwnerFlow {
             unmapped: prepared.unmapped.clone(),
         });
         Ok(prepared)
+    }
+
+    /// Nothing of the data has left: the flow costs no privacy budget by this owner's count.
+    async fn spent_nothing(&self) {
+        let (home, flow) = (Arc::clone(&self.home), self.id());
+        let given = off_thread(move || limits::spent_nothing(&home, flow)).await;
+        if let Err(error) = given.and_then(|given| given) {
+            tracing::warn!(%error, "what a declined flow had set aside of a privacy budget stays charged here");
+        }
     }
 
     /// Tells the broker, and through it the recipient, why this owner does not take part.
