@@ -242,6 +242,7 @@ pub(crate) fn story() -> Vec<Event> {
             flow: flow(3),
             org: org("meridian-bank"),
             decision: decision(),
+            spent: None,
         }
         .into(),
         granted(4).into(),
@@ -249,6 +250,7 @@ pub(crate) fn story() -> Vec<Event> {
             flow: flow(4),
             stage: label("join"),
             reason: reason(),
+            spent: None,
         }
         .into(),
         granted(5).into(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use counterfoil_audit::entry::{Actor, Event, FlowAborted, Timestamp};
-use counterfoil_audit::entry::{Digest, FlowId, Label, OrgName};
+use counterfoil_audit::entry::{Digest, FlowId, Label, OrgName, Spent};
 use counterfoil_watermark::MasterKey;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
@@ -193,8 +193,13 @@ impl Broker {
     }
 
     /// Ends a running flow without a release, and records why. Does nothing if it has ended already: whoever ended it tells
-    /// the watchers, once that is durable.
-    pub(crate) async fn end(&self, actor: &Actor, flow: FlowId, event: impl Into<Event>) -> bool {
+    /// the watchers, once that is durable. `event` gets what the flow keeps of its privacy budget.
+    pub(crate) async fn end<E: Into<Event>>(
+        &self,
+        actor: &Actor,
+        flow: FlowId,
+        event: impl FnOnce(Option<Spent>) -> E,
+    ) -> bool {
         let ended: Result<Recorded<()>, Refusal> = self
             .ledger
             .commit(actor, |state, _| {
@@ -202,8 +207,9 @@ impl Broker {
                 if !running {
                     return Err(Refusal::new("flow_ended", "the flow has ended", "-"));
                 }
+                let spent = self.kept(state, flow);
                 Ok(Decided {
-                    events: vec![event.into()],
+                    events: vec![event(spent).into()],
                     value: (),
                 })
             })
@@ -220,6 +226,14 @@ impl Broker {
         }
     }
 
+    /// What a flow that ends now keeps of what it set aside: all, unless it is known that none of its rows were opened.
+    fn kept(&self, state: &State, flow: FlowId) -> Option<Spent> {
+        if self.flows.opened(flow) == Some(false) {
+            return None;
+        }
+        state.flow(flow)?.grant.as_ref()?.reserved.clone()
+    }
+
     /// Lets go of a flow whose end is durable.
     pub(crate) fn close(&self, flow: FlowId) {
         self.flows.end(flow);
@@ -228,10 +242,11 @@ impl Broker {
 
     /// As [`Broker::end`], for something that failed.
     pub(crate) async fn abort(&self, flow: FlowId, stage: &str, reason: &str) {
-        let event = FlowAborted {
+        let event = |spent| FlowAborted {
             flow,
             stage: label(stage),
             reason: sentence(reason),
+            spent,
         };
         if self.end(&self.actor, flow, event).await {
             tracing::info!(%flow, stage, reason, "flow aborted");

@@ -155,8 +155,12 @@ pub(crate) fn moment(time: Timestamp) -> Moment {
 
 /// The template between bank (owner) and insurer (recipient), with texts replaced.
 pub(crate) fn agreement_with(changes: &[(&str, &str)]) -> Agreement {
+    agreement_for(&insurer(), changes)
+}
+
+fn agreement_for(recipient: &House, changes: &[(&str, &str)]) -> Agreement {
     let first_day = OffsetDateTime::now_utc().date() - Duration::days(10);
-    let text = template(&bank().keys(), &insurer().keys(), first_day);
+    let text = template(&bank().keys(), &recipient.keys(), first_day);
     let text = changes.iter().fold(text, |text, (from, to)| {
         assert!(text.contains(from), "{from}");
         text.replace(from, to)
@@ -191,6 +195,11 @@ pub(crate) fn measured() -> Agreement {
 
 /// [`measured`], with texts replaced.
 pub(crate) fn measured_with(more: &[(&str, &str)]) -> Agreement {
+    measured_for(&insurer(), more)
+}
+
+/// [`measured_with`], for another recipient.
+pub(crate) fn measured_for(recipient: &House, more: &[(&str, &str)]) -> Agreement {
     let section = format!("{MEASURE}\n# What the parties declare");
     let changes = [
         ("[\"exchange\"]", "[\"exchange\", \"measure\"]"),
@@ -200,7 +209,7 @@ pub(crate) fn measured_with(more: &[(&str, &str)]) -> Agreement {
         ),
         ("# What the parties declare", &section),
     ];
-    agreement_with(&[&changes, more].concat())
+    agreement_for(recipient, &[&changes, more].concat())
 }
 
 /// A later version of [`agreement`].
@@ -265,10 +274,14 @@ pub(crate) fn proposed(agreement: &Agreement) -> AgreementProposed {
 }
 
 pub(crate) fn countersigned(agreement: &Agreement) -> AgreementCountersigned {
+    countersigned_by(&insurer(), agreement)
+}
+
+pub(crate) fn countersigned_by(house: &House, agreement: &Agreement) -> AgreementCountersigned {
     AgreementCountersigned {
         agreement: reference(agreement),
-        org: insurer().org(),
-        signature: document(&insurer().sign(agreement)),
+        org: house.org(),
+        signature: document(&house.sign(agreement)),
     }
 }
 

@@ -215,14 +215,17 @@ events! {
         /// Who asked.
         recipient: Recipient,
     }
-    /// The owner's own agent said no to a granted flow.
+    /// The agent of one side said no to a granted flow, or cannot go on with it.
     "flow.declined" FlowDeclined {
         /// The flow.
         flow: FlowId,
-        /// The owner.
+        /// Whose agent.
         org: OrgName,
         /// Why, and what would pass.
         decision: Decision,
+        /// What of the privacy budget a measure flow keeps all the same; the rest of what was set aside is free again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spent: Option<Spent>,
     }
     /// A flow ended before its release, by a fault or a cut.
     "flow.aborted" FlowAborted {
@@ -232,6 +235,9 @@ events! {
         stage: Label,
         /// Why.
         reason: Sentence,
+        /// As of [`FlowDeclined`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spent: Option<Spent>,
     }
     /// A flow ran and its result may not leave, such as under the minimum match.
     "flow.refused" FlowRefused {
@@ -239,7 +245,7 @@ events! {
         flow: FlowId,
         /// Why, and what would pass.
         decision: Decision,
-        /// What a measure flow spent on finding that out; the rest of what was set aside is free again.
+        /// As of [`FlowDeclined`]: at least what finding that out cost, if anything was computed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         spent: Option<Spent>,
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterfoil_audit::entry::FlowDeclined;
+use counterfoil_audit::entry::{FlowDeclined, Spent};
 use counterfoil_policy::moment::Timestamp;
 use counterfoil_proto::v1::flows_server::Flows;
 use counterfoil_proto::v1::{
@@ -10,6 +10,7 @@ use counterfoil_proto::v1::{
     DeclineRequest, FlowRef, FlowReply, FlowRequest, KeysChunk, KeysReply, ListenRequest, Offer,
     RelayFrame, RowsChunk, RowsReply,
 };
+use counterfoil_psi::Role;
 use time::OffsetDateTime;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -65,10 +66,13 @@ impl Flows for FlowsService {
             message: sentence(&request.message),
             would_pass: would_pass(&request.would_pass),
         };
-        let event = FlowDeclined {
+        let org = partner.org.clone();
+        let event = move |spent: Option<Spent>| FlowDeclined {
             flow,
-            org: partner.org.clone(),
+            org,
             decision,
+            // An owner that says no costs nobody's budget.
+            spent: spent.filter(|_| role == Some(Role::Recipient)),
         };
         let declined =
             to_its_end(async move { Ok(broker.end(&partner.actor(), flow, event).await) }).await?;

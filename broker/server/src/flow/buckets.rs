@@ -75,6 +75,8 @@ pub(crate) struct Buckets {
     receiving: HashSet<u32>,
     joining: HashSet<u32>,
     joined: BTreeMap<u32, SessionId>,
+    /// Rows of one may have been opened, now or before a restart.
+    opened: bool,
 }
 
 impl Buckets {
@@ -90,6 +92,7 @@ impl Buckets {
             receiving: HashSet::new(),
             joining: HashSet::new(),
             joined: BTreeMap::new(),
+            opened: false,
         }
     }
 
@@ -179,6 +182,7 @@ impl Buckets {
             return Ok(Rows::Superseded);
         }
         if self.here.get(&bucket) == Some(&session) && self.joining.insert(bucket) {
+            self.opened = true;
             return Ok(Rows::Here);
         }
         Ok(Rows::Coming)
@@ -199,6 +203,16 @@ impl Buckets {
     /// Rows that the owner left out for want of a proof of consent; nothing where the agreement asks for none.
     pub(crate) fn withheld(&self) -> Option<CoarseCount> {
         self.rows.as_ref()?.withheld
+    }
+
+    /// Rows of a bucket may have been opened.
+    pub(crate) fn opened(&self) -> bool {
+        self.opened
+    }
+
+    /// The broker was restarted, and how far the flow was is not known.
+    pub(crate) fn restored(&mut self) {
+        self.opened = true;
     }
 
     /// Something of a bucket is here: the flow is worth being resumed.

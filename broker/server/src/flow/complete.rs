@@ -71,15 +71,15 @@ impl Ending {
         match self {
             Self::Over => {}
             Self::Refused(refusal) => {
-                let refused = FlowRefused {
+                let refused = |spent| FlowRefused {
                     flow,
                     decision: refusal.decision("refused"),
-                    spent: None,
+                    spent,
                 };
                 broker.end(broker.actor(), flow, refused).await;
             }
             Self::UnderMinimum(refused) => {
-                broker.end(broker.actor(), flow, *refused).await;
+                broker.end(broker.actor(), flow, |_| *refused).await;
             }
             Self::Failed(reason) => broker.abort(flow, "joining", &reason).await,
         }

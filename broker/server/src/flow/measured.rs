@@ -105,3 +105,6 @@ fn described(
     described.transform.kind = label("measure");
     Ok(described)
 }
+
+#[cfg(test)]
+mod tests;

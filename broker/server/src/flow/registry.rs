@@ -184,6 +184,12 @@ impl Registry {
         admitted.then_some(running)
     }
 
+    /// Whether rows of a running flow may have been opened. Nothing of one that is not known here.
+    pub(crate) fn opened(&self, flow: FlowId) -> Option<bool> {
+        let running = lock(&self.running).get(&flow).cloned()?;
+        Some(running.buckets(|buckets| buckets.opened()))
+    }
+
     /// Forgets a flow whose end is durable, which cuts its streams and wakes its watchers; they find its end in the log.
     pub(crate) fn end(&self, flow: FlowId) {
         let running = lock(&self.running).remove(&flow);

@@ -7,7 +7,7 @@ use counterfoil_policy::request::SignedRequest;
 use counterfoil_proto::v1::{Offer, RowsHeader};
 use counterfoil_psi::SessionId;
 
-use super::buckets::Declared;
+use super::buckets::{Buckets, Declared};
 use super::registry::Running;
 use super::running_files::layout;
 use crate::broker::Broker;
@@ -40,6 +40,7 @@ pub(crate) fn flow(broker: &Broker, flow: FlowId) -> bool {
     flows.start(grant, agreement, request, Offer { signed_request });
     flows.admit(flow);
     if let Some(running) = flows.get(flow) {
+        running.buckets(Buckets::restored);
         for header in broker.running.headers(*flow.as_bytes()) {
             rows(&running, &header);
         }

@@ -1,9 +1,9 @@
 //! Privacy budgets: what was charged to each population, as the sum of the log's entries.
 //!
-//! A grant sets the flow's whole cost aside, so that no two flows spend the same. It stays charged unless an entry says that nothing
-//! was computed of the flow: that a side declined it, or that it was ended before all rows were joined. A flow that ended under
-//! its minimum keeps what finding that out cost. A broker that failed, or was restarted without knowing how far the flow was, leaves
-//! it charged: a crash between counts as spent.
+//! A grant sets the flow's whole cost aside, so that no two flows spend the same. The entry that ends the flow says what of it stays
+//! charged, from then on. All of it once rows of the flow may have been opened, even if nothing was released: a recipient sees how
+//! long that takes, and may end the flow itself. Nothing if the owner declined, or if no row was opened. What finding out cost if the
+//! flow ended under its minimum. A broker that was restarted does not know how far the flow was: a crash between counts as spent.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,6 @@ use counterfoil_audit::entry::{Event, FlowGranted, FlowId, OrgName, Spent, Times
 use counterfoil_policy::measure::Cost;
 
 use super::Inconsistent;
-
-/// Stages of an abort after which figures may have been computed.
-const AFTER_JOINING: [&str; 2] = ["joining", "restart"];
 
 /// One flow's charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,26 +46,10 @@ impl Budgets {
     pub(super) fn apply(&mut self, time: Timestamp, event: &Event) -> Result<(), Inconsistent> {
         match event {
             Event::FlowGranted(e) => self.reserve(time, e),
-            Event::FlowDeclined(e) => {
-                self.settle(time, e.flow, Some(Cost::NONE));
-                Ok(())
-            }
-            Event::FlowAborted(e) => {
-                let spent = AFTER_JOINING.contains(&e.stage.as_str());
-                self.settle(time, e.flow, Some(Cost::NONE).filter(|_| !spent));
-                Ok(())
-            }
-            // Without an amount a rule said no, before anything was computed or before it left.
-            Event::FlowRefused(e) => {
-                let spent = e.spent.as_ref().map(cost).transpose()?;
-                self.settle(time, e.flow, Some(spent.unwrap_or(Cost::NONE)));
-                Ok(())
-            }
-            Event::ReleaseIntent(e) => {
-                let spent = e.spent.as_ref().map(cost).transpose()?;
-                self.settle(time, e.flow, spent);
-                Ok(())
-            }
+            Event::FlowDeclined(e) => self.settle(time, e.flow, e.spent.as_ref()),
+            Event::FlowAborted(e) => self.settle(time, e.flow, e.spent.as_ref()),
+            Event::FlowRefused(e) => self.settle(time, e.flow, e.spent.as_ref()),
+            Event::ReleaseIntent(e) => self.settle(time, e.flow, e.spent.as_ref()),
             _ => Ok(()),
         }
     }
@@ -92,20 +73,27 @@ impl Budgets {
         Ok(())
     }
 
-    /// The flow is over: it keeps this cost, or all that was set aside, spent at this time and not when it was granted.
-    fn settle(&mut self, time: Timestamp, flow: FlowId, kept: Option<Cost>) {
+    /// The flow is over: it keeps this cost, spent at this time and not when it was granted.
+    fn settle(
+        &mut self,
+        time: Timestamp,
+        flow: FlowId,
+        spent: Option<&Spent>,
+    ) -> Result<(), Inconsistent> {
+        let spent = spent.map(cost).transpose()?.unwrap_or(Cost::NONE);
         let Some(population) = self.open.remove(&flow) else {
-            return;
+            return Ok(());
         };
         let Some(charges) = self.charges.get_mut(&population) else {
-            return;
+            return Ok(());
         };
-        if kept == Some(Cost::NONE) {
+        if spent == Cost::NONE {
             charges.remove(&flow);
         } else if let Some(charged) = charges.get_mut(&flow) {
             charged.at = time;
-            charged.cost = kept.unwrap_or(charged.cost);
+            charged.cost = spent;
         }
+        Ok(())
     }
 }
 

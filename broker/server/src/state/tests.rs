@@ -39,6 +39,7 @@ fn ends(byte: u8) -> Vec<Event> {
             flow: flow(byte),
             org: bank().org(),
             decision: decision.clone(),
+            spent: None,
         }
         .into(),
         FlowRefused {
@@ -51,6 +52,7 @@ fn ends(byte: u8) -> Vec<Event> {
             flow: flow(byte),
             stage: label("idle"),
             reason: sentence("nothing came"),
+            spent: None,
         }
         .into(),
         intent(byte).into(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use counterfoil_audit::entry::Event;
 use counterfoil_policy::agreement::Agreement;
-use counterfoil_policy::request::SignedRequest;
+use counterfoil_policy::request::{RequestBody, SignedRequest};
 use counterfoil_proto::delivery::DeliverySecret;
 use counterfoil_proto::v1::Offer;
 use tempfile::TempDir;
@@ -55,8 +55,20 @@ impl World {
         flow: u8,
         tags: &[&str],
     ) -> (Arc<Running>, DeliverySecret) {
+        let tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
+        self.granted_with(agreement, flow, |body| body.tags = tags)
+            .await
+    }
+
+    /// [`World::granted`] of a request that was changed.
+    pub(crate) async fn granted_with(
+        &self,
+        agreement: &Agreement,
+        flow: u8,
+        change: impl FnOnce(&mut RequestBody),
+    ) -> (Arc<Running>, DeliverySecret) {
         let (mut body, secret) = request_body(agreement, flow);
-        body.tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
+        change(&mut body);
         let signed = SignedRequest::sign(&insurer().key, body).unwrap();
         let decided = self.broker.ledger.read(|state| {
             let ready = |_: &Agreement| Situation {

@@ -210,6 +210,7 @@ fn interruptions(agreement: &Agreement, running: &Running) -> Vec<Event> {
             flow: running.grant.flow,
             org: bank().org(),
             decision,
+            spent: None,
         }
         .into(),
         AgreementRevoked {
