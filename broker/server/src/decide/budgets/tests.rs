@@ -172,3 +172,5 @@ fn a_cost_over_the_cap_never_passes_and_is_told_so() {
     let refusal = ask(&story.state, &agreement, 1, "5").unwrap_err();
     assert_eq!(refusal.code, "query_outside", "{refusal:?}");
 }
+
+mod concurrent;
