@@ -54,7 +54,7 @@ fn a_marked_delivery_says_so_everywhere_and_differs_by_no_more_than_agreed() {
     let first = world.exchange(&["--json"]).json();
     assert_eq!(first["delivered"], ROWS);
     let marks = &first["marks"];
-    assert_eq!(marks["lineage"], "bank/customers/1/16");
+    assert_eq!(marks["lineage"], "bank/customers/1/16/44564");
     assert_eq!(marks["tags"], serde_json::json!(["age_band", "housing"]));
     let needed = marks["rows_needed"].as_u64().unwrap();
     assert!((20..1_000).contains(&needed), "{needed}");
@@ -94,7 +94,7 @@ fn each_side_keeps_its_key_to_itself_and_the_broker_no_tag() {
     let mut world = world();
     world.exchange(&[]).ok();
     let keys = [
-        ("bank", "keys/trace-bank.customers.1.16.key"),
+        ("bank", "keys/trace-bank.customers.1.16.44564.key"),
         ("broker", "keys/marks.key"),
     ];
     for (home, name) in keys {

@@ -25,7 +25,7 @@ pub struct TraceReport {
     pub scoring: u64,
     /// The owner that asked.
     pub org: String,
-    /// The lineage, `OWNER/DATASET/EPOCH/BITS`.
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`.
     pub lineage: String,
     /// Digest of the leaked file.
     pub file_sha256: String,

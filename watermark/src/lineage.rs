@@ -188,16 +188,16 @@ impl Lineage {
     }
 
     /// All columns of some lineages with one number of bits, which are parts of one: agreements over the same data may mark
-    /// other columns. Of a column that is in several, the one that marks most cells counts: a recipient under another has no
-    /// marks in some of them, and loses evidence by that, while nobody gains any. `None` without a lineage.
+    /// other columns. `None` without a lineage, or if two select different cells of one column: parts of one never do, because
+    /// a reader would take cells for marked that are not.
     #[must_use]
     pub fn merged<'l>(lineages: impl IntoIterator<Item = &'l Self>) -> Option<Self> {
         let mut lineages = lineages.into_iter();
         let mut merged = lineages.next()?.clone();
         for column in lineages.flat_map(|lineage| &lineage.columns) {
-            let same = |known: &&mut Column| known.digest == column.digest;
-            match merged.columns.iter_mut().find(same) {
-                Some(known) if known.selected < column.selected => *known = column.clone(),
+            let same = |known: &&Column| known.digest == column.digest;
+            match merged.columns.iter().find(same) {
+                Some(known) if known.selected != column.selected => return None,
                 Some(_) => {}
                 None => merged.columns.push(column.clone()),
             }

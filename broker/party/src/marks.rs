@@ -11,7 +11,7 @@ use serde::Serialize;
 /// That a delivery is marked, and what a leak of it would tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeliveryMarks {
-    /// The lineage, `OWNER/DATASET/EPOCH/BITS`.
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`.
     pub lineage: String,
     /// The tags that carry marks.
     pub tags: Vec<String>,

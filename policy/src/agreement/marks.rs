@@ -63,8 +63,11 @@ impl MarkTerms {
         self.lineage.restricted(asked)
     }
 
-    /// The lineage's name, `OWNER/DATASET/EPOCH/BITS`: all agreements of one name have one set of keys, and recipients
-    /// resist each other's collusion only within it.
+    /// The lineage's name, `OWNER/DATASET/EPOCH/BITS/SELECTED`: all agreements of one name have one set of keys, and
+    /// recipients resist each other's collusion only within it.
+    ///
+    /// SELECTED says of how many of 65,536 cells the budget, `rows_min` and `tag_bits` let marks choose. Under one key
+    /// selections of different size would lie in each other, and who holds both deliveries could undo marks of the larger.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -151,13 +154,14 @@ pub(super) fn read(field: &Field<'_>, marked: Option<&Marked<'_>>) -> Option<Mar
     let (marked, rows_min) = (marked?, u32::try_from(rows_min?).ok()?);
     let bits = TagBits::new(u8::try_from(bits?).ok()?).ok()?;
     let (budget, ppm) = budget?;
-    let share = Budget::new(ppm, rows_min.into())
-        .and_then(|share| share.selected(bits).map(|_| share))
+    let (share, selected) = Budget::new(ppm, rows_min.into())
+        .and_then(|share| Ok((share, share.selected(bits)?)))
         .map_err(|fault| budget_field.note(fault.to_string(), "a larger budget or rows_min"))
         .ok()?;
     let (tags, columns) = columns(&tags_field?, marked.tagged, share, bits)?;
     let epoch = u32::try_from(epoch?).ok()?;
-    let name = format!("{}/{}/{epoch}/{}", marked.owner, marked.dataset, bits.get());
+    let (owner, dataset, width) = (marked.owner, marked.dataset, bits.get());
+    let name = format!("{owner}/{dataset}/{epoch}/{width}/{selected}");
     Some(MarkTerms {
         budget,
         rows_min,

@@ -19,7 +19,7 @@ pub struct ScoringRequest {
     pub id: ScoringId,
     /// The owner of the lineage.
     pub org: OrgName,
-    /// The lineage, `OWNER/DATASET/EPOCH/BITS`.
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`.
     pub lineage: String,
     /// Digest of the leaked file, byte for byte.
     pub file_sha256: ContentDigest,
@@ -52,7 +52,7 @@ mod tests {
         ScoringRequest {
             id: ScoringId::from_bytes([7; 8]),
             org: "north-bank".parse().unwrap(),
-            lineage: "north-bank/customers/1/16".into(),
+            lineage: "north-bank/customers/1/16/2065".into(),
             file_sha256: ContentDigest::from_bytes([1; 32]),
             content_sha256: ContentDigest::from_bytes([2; 32]),
             rows: 900,

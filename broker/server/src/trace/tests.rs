@@ -7,7 +7,7 @@ use super::*;
 use crate::refusal::label;
 use crate::testing::{moment, now};
 
-const LINEAGE: &str = "bank/customers/1/16";
+const LINEAGE: &str = "bank/customers/1/16/22282";
 const ROWS: u32 = 600;
 
 fn lineage() -> Lineage {

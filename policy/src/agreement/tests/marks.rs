@@ -34,7 +34,7 @@ fn what_is_left_out_is_signed_with_its_default_and_read_back() {
     let again = Agreement::from_canonical(agreement.canonical_bytes()).unwrap();
     assert_eq!(again, agreement);
     let marks = again.marks().unwrap();
-    assert_eq!(marks.name(), "north-bank/customers/1/16");
+    assert_eq!(marks.name(), "north-bank/customers/1/16/2065");
     let columns = marks.lineage().columns().iter().map(|column| column.name());
     assert_eq!(
         columns.collect::<Vec<_>>(),
@@ -60,6 +60,24 @@ fn every_term_of_the_marks_is_signed() {
             Agreement::from_canonical(after.canonical_bytes()).unwrap(),
             after
         );
+    }
+}
+
+/// One name is one set of keys, so it names all that must be the same for cells to be comparable, and no more.
+#[test]
+fn agreements_of_one_lineage_select_the_same_cells() {
+    let name = |from: &str, to: &str| marked(from, to).unwrap().marks().unwrap().name().to_owned();
+    let sample = name("k = 10", "k = 10");
+    for (from, to) in [
+        ("budget = 0.02", "budget = 0.03"),
+        ("rows_min = 10000", "rows_min = 20000"),
+        ("rows_min = 10000", "rows_min = 10000\ntag_bits = 17"),
+        ("rows_min = 10000", "rows_min = 10000\nepoch = 2"),
+    ] {
+        assert_ne!(name(from, to), sample, "{to}");
+    }
+    for (from, to) in [("risk_appetite = {}, ", ""), ("k = 10", "k = 20")] {
+        assert_eq!(name(from, to), sample, "{to}");
     }
 }
 

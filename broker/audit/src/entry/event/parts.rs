@@ -210,7 +210,7 @@ pub struct RemovedOfTag {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseMarks {
-    /// The lineage, `OWNER/DATASET/EPOCH/BITS`.
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`.
     pub lineage: Label,
     /// The columns that carry marks.
     pub columns: List<Label>,

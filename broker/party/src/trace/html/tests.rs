@@ -15,7 +15,7 @@ fn traced(accused: Vec<AccusedRecipient>) -> Traced {
             incident: "i-1".into(),
             scoring: 7,
             org: "north-bank".into(),
-            lineage: "north-bank/customers/1/16".into(),
+            lineage: "north-bank/customers/1/16/2065".into(),
             file_sha256: "ab".repeat(32),
             rows: 900,
             rows_used: 800,

@@ -10,7 +10,7 @@ use crate::testing::{
     House, Story, agreement, bank, granted_event, insurer, intent_event, later, moment, now,
 };
 
-const LINEAGE: &str = "bank/customers/1/16";
+const LINEAGE: &str = "bank/customers/1/16/22282";
 const CONTENT: &[u8] = b"tags and cells";
 
 fn lineage() -> String {
