@@ -234,12 +234,11 @@ fn without_the_owners_key_the_broker_names_nobody() {
     let key = leaked
         .world
         .home("bank")
-        .join("keys/trace-bank.customers.1.16.key");
-    fs::write(
-        &key,
-        "trace-secret:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
-    )
-    .unwrap();
+        .join("keys/trace-bank.customers.1.16.44564.key");
+    let kept = fs::read_to_string(&key).unwrap();
+    let (_, made_for) = kept.split_once('\n').unwrap();
+    let zeros = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    fs::write(&key, format!("trace-secret:{zeros}\n{made_for}")).unwrap();
     chmod_600(&key);
     let blind = leaked.traced(&file);
     assert_eq!(blind["report"]["accused"], serde_json::json!([]));
@@ -258,6 +257,41 @@ fn without_the_owners_key_the_broker_names_nobody() {
         ["trace", &file, "--as", "bo", "--approve", id],
     );
     assert_eq!(alone.exit, 5, "{}", alone.err);
+}
+
+/// A new key would trace nothing of what is delivered, and tags made from another column would name other customers.
+#[test]
+fn the_owners_key_is_not_made_anew_nor_used_for_another_column() {
+    let leaked = leaked();
+    let file = leaked.write("leak.csv", leaked.table().as_bytes());
+    let bank = leaked.world.home("bank");
+    let key = bank.join("keys/trace-bank.customers.1.16.44564.key");
+    let kept = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    let lost = leaked.propose(&file, "ana");
+    assert_eq!(lost.exit, 7, "{}", lost.out);
+    assert!(
+        lost.out.contains("Restore it from your backup"),
+        "{}",
+        lost.out
+    );
+    let exchanged = leaked.world.exchange(&["--overwrite"]);
+    assert_ne!(exchanged.exit, 0);
+    assert!(!key.exists(), "no key was made");
+
+    fs::write(&key, &kept).unwrap();
+    chmod_600(&key);
+    let config = bank.join("datasets.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let by_another = text.replacen("identifiers =", "customer = 'age'\nidentifiers =", 1);
+    fs::write(&config, by_another).unwrap();
+    let changed = leaked.propose(&file, "ana");
+    assert_eq!(changed.exit, 7, "{}", changed.out);
+    assert!(changed.out.contains("phone `mobile`"), "{}", changed.out);
+    let exchanged = leaked.world.exchange(&["--overwrite"]);
+    assert_ne!(exchanged.exit, 0);
+    fs::write(&config, text).unwrap();
+    leaked.world.exchange(&["--overwrite"]).ok();
 }
 
 #[test]

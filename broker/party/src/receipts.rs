@@ -389,6 +389,15 @@ pub(crate) fn marked(home: &Home) -> Result<BTreeMap<String, MarkedReceipt>> {
     Ok(marked.collect())
 }
 
+/// Whether a receipt is kept here of a delivery that was marked in a lineage.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) fn marked_in(home: &Home, lineage: &str) -> Result<bool> {
+    let kept = marked(home)?;
+    Ok(kept.values().any(|of| of.marks.lineage.as_str() == lineage))
+}
+
 /// Every receipt with its file, verified with the log's key.
 fn verified(home: &Home) -> Result<Vec<(String, VerifiedReceipt)>> {
     let key = log_key(home)?;

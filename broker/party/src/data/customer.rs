@@ -1,5 +1,7 @@
 //! By what a dataset knows its customers, whichever identifier a recipient matches by.
 
+use std::fmt;
+
 use counterfoil_psi::Normaliser;
 use zeroize::Zeroizing;
 
@@ -44,6 +46,17 @@ impl CustomerKey {
     }
 }
 
+/// What tells customers apart, as it stands beside the keys of mark tags: one line, the same for as long as the keys read are.
+impl fmt::Display for CustomerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.normaliser {
+            Some(normaliser) => write!(f, "{} ", normaliser.kind())?,
+            None => f.write_str("key ")?,
+        }
+        write!(f, "`{}`", self.column.escape_debug())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,9 +68,11 @@ mod tests {
         assert_eq!(own.read(" C-7 "), own.read("C-7"));
         assert_ne!(own.read("C-7"), own.read("c-7"));
         assert_eq!(own.read("  "), None);
+        assert_eq!(own.to_string(), "key `id`");
         let mail = Normaliser::new(IdentifierKind::Email, None);
         let mail = CustomerKey::of_identifier("mail", mail);
         assert_eq!(mail.read("A@Example.com"), mail.read(" a@example.com"));
         assert_eq!(mail.read("not a mail"), None);
+        assert_eq!(mail.to_string(), "email `mail`");
     }
 }

@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use counterfoil_policy::keys::{InstitutionKey, NoisePublicKey};
-use counterfoil_watermark::TraceKey;
 use rand::Rng as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -17,12 +16,11 @@ pub(super) const NOISE: &str = "keys/noise.key";
 pub(super) const TLS: &str = "keys/tls.key";
 
 /// Longest key file, in bytes: a P-256 key in PKCS#8 PEM has about 240.
-const KEY_BYTES_MAX: u64 = 4096;
+pub(super) const KEY_BYTES_MAX: u64 = 4096;
 
 pub(super) const ED25519: &str = "ed25519-secret:";
 const CONSENT: &str = "keys/consent.key";
 const CONSENT_REFERENCES: &str = "consent-secret:";
-const TRACE: &str = "trace-secret:";
 const X25519: &str = "x25519-secret:";
 
 /// The institution's static X25519 key for Noise. Wiped when dropped, never printed.
@@ -159,29 +157,6 @@ impl Home {
         self.secret32(name, prefix)
     }
 
-    /// The key from which the mark tags of a lineage (`OWNER/DATASET/EPOCH/BITS`) are made: made when it is first needed. Without
-    /// it nobody can trace what was delivered from the lineage.
-    ///
-    /// # Errors
-    /// The file cannot be written, is open to others or damaged.
-    pub fn make_trace_key(&self, lineage: &str) -> Result<TraceKey> {
-        self.made_once(&trace_file(lineage), TRACE)
-            .map(|secret| TraceKey::from_bytes(*secret))
-    }
-
-    /// As [`make_trace_key`](Self::make_trace_key), `None` where none was made: nothing was delivered from the lineage.
-    ///
-    /// # Errors
-    /// The file is open to others or damaged.
-    pub fn trace_key(&self, lineage: &str) -> Result<Option<TraceKey>> {
-        let name = trace_file(lineage);
-        if self.read(&name, KEY_BYTES_MAX)?.is_none() {
-            return Ok(None);
-        }
-        let secret = self.secret32(&name, TRACE)?;
-        Ok(Some(TraceKey::from_bytes(*secret)))
-    }
-
     /// The key of the client certificate.
     ///
     /// # Errors
@@ -211,11 +186,6 @@ impl Home {
             .map(|text| Zeroizing::new(text.to_owned()))
             .map_err(|_| self.damaged(name, "it is not text; restore it from your backup"))
     }
-}
-
-/// Owner and dataset are names of a-z, 0-9, `_` and `-`, so no two lineages have one file.
-fn trace_file(lineage: &str) -> String {
-    format!("keys/trace-{}.key", lineage.replace('/', "."))
 }
 
 pub(super) fn institution_text(key: &InstitutionKey) -> Zeroizing<String> {

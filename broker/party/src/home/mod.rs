@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 mod files;
 mod keys;
 mod people;
+mod tracing;
 
 pub use keys::{NoiseSecret, TlsKey};
 pub use people::{Person, PersonInfo};

@@ -15,7 +15,6 @@ use counterfoil_proto::limits::{PROOF_BYTES, SUBMISSION_BYTES_MAX, VALUE_BYTES_M
 use counterfoil_proto::payload::{Layout, RowHead};
 use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
-use counterfoil_watermark::TraceKey;
 use sha2::{Digest as _, Sha256};
 
 use crate::data::{
@@ -24,6 +23,7 @@ use crate::data::{
 };
 use crate::error::{Denial, Error, Result};
 use crate::flow::identifier_rule;
+use crate::home::Home;
 use crate::taxonomies;
 
 use super::marks::{MarkTags, TAG_BYTES};
@@ -69,7 +69,8 @@ impl From<Error> for Unfit {
     }
 }
 
-/// Finds dataset, columns and segment of a request in the owner's configuration.
+/// Finds dataset, columns and segment of a request in the owner's configuration. `trace_keys` is the home that has the keys of
+/// mark tags; a flow without rows of customers takes none.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -78,7 +79,7 @@ pub(super) fn plan(
     agreement: &Agreement,
     request: &RequestBody,
     asked: Option<Asked>,
-    trace_key: Option<TraceKey>,
+    trace_keys: Option<&Home>,
 ) -> std::result::Result<Plan, Unfit> {
     let library = taxonomies::library(home)?;
     let file = DatasetFile::read(&home.join(DATASETS), &library)
@@ -137,9 +138,10 @@ pub(super) fn plan(
             Some(loaded.map_err(|error| Unfit::Own(error.into()))?)
         }
     };
+    let marks = trace_keys.map(|home| MarkTags::of(home, agreement, dataset.customer_key()));
     Ok(Plan {
         proofs,
-        marks: MarkTags::of(agreement, trace_key, dataset.customer_key()),
+        marks: marks.transpose()?.flatten(),
         people: match request.kind {
             FlowKind::Measure => Some(dataset.customer_key().clone()),
             FlowKind::Exchange => None,

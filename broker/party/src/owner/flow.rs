@@ -25,7 +25,6 @@ use crate::{agreements, audit};
 
 use super::attempts::{Attempts, forget};
 use super::dataset::{self, Prepared, Unfit};
-use super::marks;
 use super::sessions::Sessions;
 use super::{FlowEvent, OnEvent, ServeEvent};
 
@@ -168,11 +167,11 @@ impl OwnerFlow {
         let prepared = off_thread(move || {
             let asked = asked(&home, &agreement, &body)?;
             // A measure flow delivers no row, so no row has a mark tag in it: the broker gets no lasting pseudonym for nothing.
-            let trace_key = match body.kind {
-                FlowKind::Exchange => marks::trace_key(&home, &agreement)?,
+            let trace_keys = match body.kind {
+                FlowKind::Exchange => Some(&*home),
                 FlowKind::Measure => None,
             };
-            let plan = dataset::plan(home.path(), &agreement, &body, asked, trace_key)?;
+            let plan = dataset::plan(home.path(), &agreement, &body, asked, trace_keys)?;
             dataset::load(&plan, &mut |rows| tell(FlowEvent::Reading { rows }))
         })
         .await??;

@@ -18,28 +18,25 @@ pub(super) struct MarkTags {
     customer: CustomerKey,
 }
 
-/// The owner's key of an agreement's lineage, made when it is first needed; none if deliveries are not marked.
-pub(super) fn trace_key(home: &Home, agreement: &Agreement) -> Result<Option<TraceKey>> {
-    let marks = agreement.marks();
-    marks
-        .map(|marks| home.make_trace_key(marks.name()))
-        .transpose()
-}
-
 impl MarkTags {
-    /// Of an agreement with marks; none of another.
+    /// Of an agreement with marks, with the key of its lineage, which is made when it is first needed; none of another.
+    ///
+    /// # Errors
+    /// As [`Home::make_trace_key`].
     pub(super) fn of(
+        home: &Home,
         agreement: &Agreement,
-        key: Option<TraceKey>,
         customer: CustomerKey,
-    ) -> Option<Self> {
-        let marks = agreement.marks()?;
-        Some(Self {
-            key: key?,
+    ) -> Result<Option<Self>> {
+        let Some(marks) = agreement.marks() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            key: home.make_trace_key(marks.name(), &customer)?,
             lineage: marks.name().into(),
             bits: marks.bits(),
             customer,
-        })
+        }))
     }
 
     /// The column that the tags are made from.

@@ -21,7 +21,7 @@ use counterfoil_policy::text::{
 };
 use counterfoil_proto::limits::{CHUNK_BYTES, LEAK_ROWS_MIN};
 use counterfoil_proto::v1::{TraceChunk, TraceHeader, trace_chunk, trace_reply};
-use counterfoil_watermark::{Lineage, MarkTag, TraceKey};
+use counterfoil_watermark::{Lineage, MarkTag};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -109,8 +109,7 @@ impl Prepared {
 /// # Errors
 /// The file cannot be read, no lineage of the dataset was ever marked here, or too few rows are the owner's customers.
 pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
-    let lineages = lineages(home, options)?;
-    let (name, lineage, key) = one(lineages, options)?;
+    let (name, lineage) = one(lineages(home, options)?, options)?;
     let library = taxonomies::library(home.path())?;
     let datasets = DatasetFile::read(&home.path().join(DATASETS), &library)?;
     let dataset = datasets.dataset(options.dataset.as_str()).ok_or_else(|| {
@@ -119,6 +118,8 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
             options.dataset
         ))
     })?;
+    let key = home.trace_key(&name, &dataset.customer_key())?;
+    let key = key.ok_or_else(|| nothing_delivered(options))?;
     let file = LeakedFile::read(&options.file)?;
     let tagged = resolve::resolve(&file, dataset, &name, &key, lineage.bits())?;
     let customers: BTreeSet<MarkTag> = tagged.tags.iter().map(|(_, tag)| *tag).collect();
@@ -139,8 +140,8 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
     })
 }
 
-/// Lineages of the dataset that have a key here: name, columns of all agreements, key.
-fn lineages(home: &Home, options: &TraceOptions) -> Result<Vec<(String, Lineage, TraceKey)>> {
+/// Lineages of the dataset from which something was delivered: name, and the columns of all agreements.
+fn lineages(home: &Home, options: &TraceOptions) -> Result<Vec<(String, Lineage)>> {
     let mut found: Vec<(String, Vec<Lineage>)> = Vec::new();
     for agreement in agreements::all(home)? {
         let own = agreement.owner().name == *home.org() && *agreement.dataset() == options.dataset;
@@ -153,29 +154,24 @@ fn lineages(home: &Home, options: &TraceOptions) -> Result<Vec<(String, Lineage,
             None => found.push((marks.name().to_owned(), vec![lineage])),
         }
     }
-    let mut keyed = Vec::new();
+    let mut known = Vec::new();
     for (name, lineages) in found {
-        let wanted = options
-            .lineage
-            .as_ref()
-            .is_none_or(|wanted| *wanted == name);
-        if let (true, Some(key)) = (wanted, home.trace_key(&name)?)
+        let wanted = options.lineage.as_ref();
+        if wanted.is_none_or(|wanted| *wanted == name)
+            && home.knows_lineage(&name)?
             && let Some(lineage) = Lineage::merged(&lineages)
         {
-            keyed.push((name, lineage, key));
+            known.push((name, lineage));
         }
     }
-    Ok(keyed)
+    Ok(known)
 }
 
-fn one(
-    mut lineages: Vec<(String, Lineage, TraceKey)>,
-    options: &TraceOptions,
-) -> Result<(String, Lineage, TraceKey)> {
+fn one(mut lineages: Vec<(String, Lineage)>, options: &TraceOptions) -> Result<(String, Lineage)> {
     match (lineages.pop(), lineages.is_empty()) {
         (Some(only), true) => Ok(only),
-        (Some((last, ..)), false) => {
-            let others = lineages.iter().map(|(name, ..)| name.as_str());
+        (Some((last, _)), false) => {
+            let others = lineages.iter().map(|(name, _)| name.as_str());
             let names: Vec<_> = others.chain([last.as_str()]).collect();
             Err(Error::Input(format!(
                 "`{}` has several lineages: choose one with --lineage: {}",
@@ -183,11 +179,15 @@ fn one(
                 names.join(", ")
             )))
         }
-        (None, _) => Err(Error::Input(format!(
-            "nothing of `{}` was delivered with marks from here: no agreement of it has a section [marks] and a key in keys/",
-            options.dataset
-        ))),
+        (None, _) => Err(nothing_delivered(options)),
     }
+}
+
+fn nothing_delivered(options: &TraceOptions) -> Error {
+    Error::Input(format!(
+        "nothing of `{}` was delivered with marks from here: no agreement of it has a section [marks] and a key in keys/",
+        options.dataset
+    ))
 }
 
 /// Takes the maker's part: nothing is sent, and of the file only its digest is kept.
