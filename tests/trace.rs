@@ -158,7 +158,7 @@ fn a_leaked_file_names_its_flow_and_nobody_else() {
     );
     assert_eq!(flows[0]["flow"], leaked.flow);
     assert_ne!(flows[0]["flow"], leaked.innocent);
-    assert_eq!(done["commitments"]["checked"], 1);
+    assert_eq!(done["commitments"]["in_receipts"], 1);
     assert_eq!(report["candidates"], 3);
     // 3 candidates, one false naming in 10^9.
     assert_eq!(report["log10_threshold"], 9.48);

@@ -47,8 +47,12 @@ pub struct TraceReport {
     pub log10_threshold: f64,
     /// Who is named, most evidence first.
     pub accused: Vec<AccusedRecipient>,
-    /// All other recipients by log10 E: under -1, from -1 to 0, .. from 17 to 18, and above.
+    /// All other recipients by log10 E: under -1, from -1 to 0, .. from 17 to 18, and above. In one bin where they are so few that
+    /// a histogram would tell the score of each.
     pub others: Vec<u64>,
+    /// Keys that the broker compared with their commitments in its log before it scored: those of all candidates, and the
+    /// lineage's. Its word, over its signature.
+    pub keys_compared: u64,
     /// What is missing if nobody is named.
     pub shortfall: Option<Shortfall>,
 }
@@ -109,7 +113,7 @@ pub struct Evidence {
     pub p: f64,
 }
 
-/// What is missing for a naming.
+/// What is missing for a naming, rounded up to 1, 2 or 5 times a power of ten: it would tell the best score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shortfall {

@@ -6,7 +6,6 @@ use counterfoil_audit::entry::{Actor, Event, FlowAborted, Timestamp};
 use counterfoil_audit::entry::{Digest, FlowId, Label, OrgName, Spent};
 use counterfoil_watermark::MasterKey;
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use crate::ca::CertificateAuthority;
@@ -25,6 +24,7 @@ use crate::state::State;
 use crate::state::flows::Stage;
 use crate::state::partners::Stranger;
 use crate::tls::{CallerCertificate, CertificateSha256, Connections};
+use crate::trace::turns::Turns;
 
 /// The running broker.
 pub(crate) struct Broker {
@@ -40,8 +40,7 @@ pub(crate) struct Broker {
     pub(crate) regime: Regime,
     /// Of which all keys of marks are derived.
     pub(crate) mark_key: MasterKey,
-    /// Files are scored one after the other: each takes memory and a core.
-    pub(crate) tracing: Arc<Semaphore>,
+    pub(crate) turns: Turns,
     operator: CertificateSha256,
     actor: Actor,
 }
@@ -90,7 +89,7 @@ impl Broker {
                 assessed_only: home.config().assessed_only,
             },
             mark_key,
-            tracing: Arc::new(Semaphore::new(1)),
+            turns: Turns::default(),
             ledger,
             home,
         })

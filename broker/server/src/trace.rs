@@ -3,6 +3,8 @@
 //! [`Scoring::score`] takes the [`Recorded`] that only the ledger makes, so nothing is scored before its file's digest and
 //! row count are durable. The broker sees mark tags and cells, never the file, which holds identifiers.
 
+pub(crate) mod turns;
+
 use std::collections::BTreeMap;
 
 use counterfoil_audit::entry::{Digest, Label};
@@ -16,11 +18,17 @@ use counterfoil_watermark::{
 };
 
 use crate::log::Recorded;
+use crate::refusal::Refusal;
 use crate::state::State;
 use crate::state::marks::{Release, ScoringEntry};
 
 /// Anybody innocent is named in one of so many traces, or fewer.
 const FALSE_NAMING_ONE_IN: u64 = 1_000_000_000;
+/// Fewest marked positions that are scored: what is read from fewer says much of each, and scores of files of one's own making
+/// would tell symbols one by one. Rows do not bound that, since most cells of a row may carry no mark.
+const READS_MIN: u64 = 50;
+/// Fewest others of whom a histogram is shown.
+const HISTOGRAM_MIN: u64 = 20;
 
 /// Why a file was not scored, although it was authorised.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +44,25 @@ pub(crate) enum Unscored {
     /// A tag that does not fit, or columns of different length.
     #[error("what was sent is not rows of this lineage")]
     Content,
+    /// Too few of its cells can say anything.
+    #[error(
+        "too few of the file's cells carry marks to say anything: scores of a few would tell the marks"
+    )]
+    TooLittle,
     /// A key that is not the one that an entry commits to.
     #[error("the key of a delivery is not the one that the log commits to")]
     Commitment,
+}
+
+impl Unscored {
+    /// What the caller is refused with.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let would_pass = match self {
+            Self::TooLittle => "a larger part of the delivery",
+            _ => "a file whose columns can be told",
+        };
+        Refusal::new("unreadable", self.to_string(), would_pass)
+    }
 }
 
 /// Everything that the log says of a lineage, taken out of state so that scoring holds no lock.
@@ -91,6 +115,9 @@ impl Scoring {
             &leak,
             &readings,
         );
+        if trace.reads(Level::Recipient) < READS_MIN {
+            return Err(Unscored::TooLittle);
+        }
         let verdict = trace.accuse(Standard::one_in(FALSE_NAMING_ONE_IN), &suspects, progress);
         Ok(Scored {
             scoring: recorded.index(),
@@ -220,6 +247,21 @@ fn evidence(found: counterfoil_watermark::Evidence) -> Evidence {
     }
 }
 
+/// Up to 1, 2 or 5 times a power of ten.
+fn coarse(rows: u64) -> u64 {
+    let powers = std::iter::successors(Some(1_u64), |power| power.checked_mul(10));
+    let mut steps = powers.flat_map(|power| [1, 2, 5].map(|step| power.saturating_mul(step)));
+    steps.find(|step| *step >= rows).unwrap_or(u64::MAX)
+}
+
+/// Of a few, no more than how many there are.
+fn others(bins: &[u64]) -> Vec<u64> {
+    match bins.iter().sum() {
+        few @ 0..HISTOGRAM_MIN => vec![few],
+        _ => bins.to_vec(),
+    }
+}
+
 /// To hundredths.
 fn rounded(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
@@ -260,8 +302,8 @@ impl Scored {
     pub(crate) fn report(self, said: &Said<'_>) -> TraceReport {
         let request = &said.entry.request;
         let shortfall = self.verdict.shortfall.map(|missing| Shortfall {
-            rows_more_unaltered: missing.rows_more_unaltered,
-            rows_more_at_this_rate: missing.rows_more_at_this_rate,
+            rows_more_unaltered: missing.rows_more_unaltered.map(coarse),
+            rows_more_at_this_rate: missing.rows_more_at_this_rate.map(coarse),
         });
         TraceReport {
             broker: said.broker.to_owned(),
@@ -280,7 +322,8 @@ impl Scored {
             false_naming_one_in: FALSE_NAMING_ONE_IN,
             log10_threshold: rounded(self.verdict.ln_threshold / std::f64::consts::LN_10),
             accused: self.accused,
-            others: self.verdict.others.bins().to_vec(),
+            others: others(self.verdict.others.bins()),
+            keys_compared: self.verdict.candidates + 1,
             shortfall,
         }
     }

@@ -162,12 +162,12 @@ fn describe(traced: &Traced) -> String {
         .map(|read| read.tag.as_str())
         .collect();
     text + &format!(
-        "{}\n{} candidates, anybody innocent is named in one of {} traces or fewer; read: {}\nkeys of {} accused flows agree with their receipts, {} have none here; incident `{}`, entry {}\nowner and broker together could make such a file: it shows whose delivery it is, unless these two made it",
+        "{}\n{} candidates, anybody innocent is named in one of {} traces or fewer; read: {}\nthe broker says that it compared all keys with its log; the commitments it names for {} accused flows are in receipts here, {} have none; incident `{}`, entry {}\nowner and broker together could make such a file: it shows whose delivery it is, unless these two made it",
         describe_rows(&traced.rows),
         report.candidates,
         report.false_naming_one_in,
         read.join(", "),
-        traced.commitments.checked,
+        traced.commitments.in_receipts,
         traced.commitments.without_receipt,
         report.incident,
         report.scoring

@@ -136,13 +136,16 @@ fn sure(traced: &Traced) -> String {
         "<p>{} recipients and flows were candidates, and each could have been named. A candidate is named if its E is at least \
 10<sup>{:.2}</sup>; by that anybody innocent is named in one of {} such traces, or fewer, whatever the file holds, if it was made \
 without the candidate's key (MARKS.md, theorems 1 and 2). p is exact and for one candidate alone.</p>\
-<p>Of the keys of accused flows {} were compared with what the log committed to when they left, and agree; for {} there is no \
-receipt here. Owner and broker together could make a file that accuses anybody: that the keys are older than the leak is shown, \
-that the two did not do it is not.</p>",
+<p>The broker states over its signature that before it scored it compared {} keys, those of all candidates and of the lineage, with \
+the commitments in its log. Here it was checked, without the broker, that the commitments it names for the accused are those in \
+the receipts that were kept when the deliveries left: {} are, and for {} there is no receipt here. No key was opened for that. \
+Owner and broker together could make a file that accuses anybody: the commitments fix the keys before the leak, they do not show \
+that the two did not do it.</p>",
         report.candidates,
         report.log10_threshold,
         report.false_naming_one_in,
-        traced.commitments.checked,
+        report.keys_compared,
+        traced.commitments.in_receipts,
         traced.commitments.without_receipt
     )
 }
@@ -154,7 +157,15 @@ fn chart(report: &TraceReport) -> String {
     let right = furthest.fold(report.log10_threshold.max(18.0), f64::max) + 2.0;
     let x = |score: f64| LEFT + (score + 2.0) / (right + 2.0) * (WIDTH - LEFT - 10.0);
     let floor = HEIGHT - BOTTOM;
-    let most = report.others.iter().copied().max().unwrap_or(0).max(1);
+    // A single bin says how many the others are and not how they scored.
+    let (bins, others) = match report.others.as_slice() {
+        [few] => (&[][..], format!("{few} others are too few for a histogram")),
+        bins => (
+            bins,
+            "all others as bars (number of recipients, on a logarithmic scale)".to_owned(),
+        ),
+    };
+    let most = bins.iter().copied().max().unwrap_or(0).max(1);
     // By the logarithm: one of a million must be seen.
     let height = |count: u64| {
         let share = (count as f64 + 1.0).ln() / (most as f64 + 1.0).ln();
@@ -164,12 +175,7 @@ fn chart(report: &TraceReport) -> String {
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"log10 E of all recipients\" width=\"100%\">\
 <line x1=\"{LEFT}\" y1=\"{floor}\" x2=\"{WIDTH}\" y2=\"{floor}\" stroke=\"#111\"/>"
     );
-    for (bin, count) in report
-        .others
-        .iter()
-        .enumerate()
-        .filter(|(_, count)| **count > 0)
-    {
+    for (bin, count) in bins.iter().enumerate().filter(|(_, count)| **count > 0) {
         let from = x(bin as f64 - 2.0);
         let (width, tall) = (x(bin as f64 - 1.0) - from - 1.0, height(*count));
         let top = floor - tall;
@@ -200,7 +206,7 @@ fn chart(report: &TraceReport) -> String {
     }
     let _ = write!(
         svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"middle\">log10 E: named recipients as lines, all others as bars (number of recipients, on a logarithmic scale)</text></svg>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"middle\">log10 E: named recipients as lines; {others}</text></svg>",
         WIDTH / 2.0,
         HEIGHT - 8.0
     );

@@ -18,23 +18,24 @@ pub struct Traced {
     pub report: TraceReport,
     /// What became of the file's rows here.
     pub rows: Resolved,
-    /// The keys of the accused against this side's own receipts.
+    /// The commitments that the broker names, against this side's own receipts.
     pub commitments: Commitments,
     /// The report as it was signed.
     pub note: String,
 }
 
-/// Keys of accused flows that were compared with what the log committed to when they left.
+/// The commitments to the keys of accused flows: whether those that the broker says it scored under are those to which the log
+/// committed when the flows left. No key is opened by that: that the keys open them is the broker's signed word.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Commitments {
     /// The same as in the receipt of then.
-    pub checked: usize,
+    pub in_receipts: usize,
     /// There is no receipt here to compare with.
     pub without_receipt: usize,
 }
 
-/// Checks the signature, that the report is about this request, and the accused's commitments against the receipts that this
-/// side kept when the deliveries left.
+/// Checks the signature, that the report is about this request, that the broker says it compared every candidate's key with the
+/// log, and the accused's commitments against the receipts that this side kept when the deliveries left.
 ///
 /// # Errors
 /// [`Error::Unverified`].
@@ -58,6 +59,11 @@ pub(super) fn verify(
     if !asked {
         return Err(unverified("it is about another file".to_owned()));
     }
+    if report.keys_compared != report.candidates + 1 {
+        return Err(unverified(
+            "it was scored with keys that were not compared with the log".to_owned(),
+        ));
+    }
     let commitments = compare(home, &report)?;
     Ok(Traced {
         report,
@@ -74,7 +80,9 @@ fn compare(home: &Home, report: &TraceReport) -> Result<Commitments> {
         for flow in &accused.flows {
             match kept.get(&flow.flow) {
                 None => commitments.without_receipt += 1,
-                Some(receipt) if agrees(receipt, report, accused, flow) => commitments.checked += 1,
+                Some(receipt) if agrees(receipt, report, accused, flow) => {
+                    commitments.in_receipts += 1
+                }
                 Some(_) => {
                     return Err(Error::Unverified(format!(
                         "the broker's report: the key of flow `{}` is not the one that the log committed to when it left; keep the report and the receipt as evidence",

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use counterfoil_audit::entry::{
-    Actor, Digest, IncidentOpened, Integer, List, OrgName, TraceConcluded, TraceFailed,
+    Actor, Digest, IncidentOpened, Integer, List, OrgName, Timestamp, TraceConcluded, TraceFailed,
 };
 use counterfoil_audit::note::Note;
+use counterfoil_policy::text::ContentDigest;
+use counterfoil_proto::WireError;
 use counterfoil_proto::leak::LeakContent;
 use counterfoil_proto::limits::LEAK_BYTES_MAX;
 use counterfoil_proto::v1::traces_server::Traces;
@@ -22,15 +24,16 @@ use uuid::Uuid;
 
 use super::{STREAM_CHUNKS, failed, refused, wire};
 use crate::broker::{Broker, Partner};
-use crate::decide::traces::{self, Asked};
+use crate::decide::traces::{self, Asked, Content};
 use crate::log::{Decided, Recorded};
 use crate::refusal::{Refusal, label, sentence};
 use crate::state::marks::ScoringEntry;
+use crate::trace::turns::Seat;
 use crate::trace::{Said, Scored, Scoring};
 
 /// Largest request or authorisation, in bytes.
 const JSON_BYTES_MAX: usize = 16 * 1024;
-/// The content holds the one turn there is while it comes, and the report waits no longer for its reader.
+/// The content has to have come by then, and the report waits no longer for its reader.
 const RECEIVE_MAX: Duration = Duration::from_secs(120);
 
 /// Traces.
@@ -48,29 +51,68 @@ impl Traces for TracesService {
     ) -> Result<Response<Self::ScoreStream>, Status> {
         let broker = self.0.clone();
         let partner = broker.recorded_partner(&request)?;
-        let turn = broker.tracing.clone().try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted("another file is being scored: ask again in a minute")
-        })?;
+        let seat = broker.turns.sit(&partner.org);
+        let seat = seat.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let mut inbound = request.into_inner();
-        let received = tokio::time::timeout(RECEIVE_MAX, async {
-            let header = header(&mut inbound).await?;
-            Ok::<_, Status>((header, content(&mut inbound).await?))
-        });
-        let (header, content) = received
+        let received = tokio::time::timeout(RECEIVE_MAX, receive(&broker, &partner, &mut inbound));
+        let (header, received) = received
             .await
             .map_err(|_| Status::deadline_exceeded("the content came too slowly"))??;
         let (replies, receiver) = mpsc::channel(STREAM_CHUNKS);
         // To its end, even if the caller leaves: what was authorised is scored and concluded.
         tokio::spawn(async move {
-            let last = match run(&broker, &partner, &header, content, &replies).await {
+            let last = match run(&broker, &partner, &seat, &header, received, &replies).await {
                 Ok(part) => Ok(TraceReply { part: Some(part) }),
                 Err(status) => Err(status),
             };
-            drop(turn);
+            drop(seat);
             let _ = replies.send_timeout(last, RECEIVE_MAX).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+/// What was signed for, as it came: nothing of it has been read.
+struct Received {
+    signed_for: ContentDigest,
+    bytes: Vec<u8>,
+}
+
+/// The content of a request that could be permitted; of another one nothing is received.
+async fn receive(
+    broker: &Broker,
+    partner: &Partner,
+    inbound: &mut Streaming<TraceChunk>,
+) -> Result<(TraceHeader, Option<Received>), Status> {
+    let header = header(inbound).await?;
+    let now = timestamp()?;
+    let permitted = broker.ledger.read(|state| {
+        let (request, authorisation) = (&header.request, &header.authorisation);
+        traces::permitted(state, now, &partner.org, request, authorisation)
+    });
+    let Ok(permitted) = permitted else {
+        return Ok((header, None));
+    };
+    let received = Received {
+        signed_for: permitted.request.content_sha256,
+        bytes: content(inbound).await?,
+    };
+    Ok((header, Some(received)))
+}
+
+/// Reads what came, if it is what was signed for. Blocks.
+fn read(received: &Received) -> Result<Option<(Content, LeakContent)>, WireError> {
+    let sha256: [u8; 32] = Sha256::digest(&received.bytes).into();
+    if *received.signed_for.as_bytes() != sha256 {
+        return Ok(None);
+    }
+    let leak = LeakContent::decode(&received.bytes)?;
+    let content = Content {
+        sha256,
+        rows: leak.mark_tags.len() as u64,
+        tags: leak.mark_tags.iter().collect::<HashSet<_>>().len() as u64,
+    };
+    Ok(Some((content, leak)))
 }
 
 async fn header(inbound: &mut Streaming<TraceChunk>) -> Result<TraceHeader, Status> {
@@ -103,17 +145,25 @@ async fn content(inbound: &mut Streaming<TraceChunk>) -> Result<Vec<u8>, Status>
 async fn run(
     broker: &Arc<Broker>,
     partner: &Partner,
+    seat: &Seat,
     header: &TraceHeader,
-    content: Vec<u8>,
+    received: Option<Received>,
     replies: &Replies,
 ) -> Result<trace_reply::Part, Status> {
-    let leak = LeakContent::decode(&content).map_err(wire)?;
+    let turn = seat.turn().await;
+    let _turn = turn.ok_or_else(|| failed("no file is scored any more"))?;
+    let read = match received {
+        None => None,
+        Some(received) => tokio::task::spawn_blocking(move || read(&received))
+            .await
+            .map_err(|_| failed("a leaked file was not read to its end"))?
+            .map_err(wire)?,
+    };
+    let (content, leak) = read.unzip();
     let asked = Asked {
         request: &header.request,
         authorisation: &header.authorisation,
-        content: &content,
-        rows: leak.mark_tags.len() as u64,
-        tags: leak.mark_tags.iter().collect::<HashSet<_>>().len() as u64,
+        content,
     };
     let recorded: Result<_, Refusal> = broker
         .ledger
@@ -126,23 +176,23 @@ async fn run(
         Ok(authorised) => authorised,
         Err((refusal, entry)) => return Ok(trace_reply::Part::Denied(refusal.denial(entry))),
     };
+    let leak = leak.ok_or_else(|| failed("a content that did not come was authorised"))?;
     match scored(broker, authorised, leak, replies).await? {
         (authorised, Ok(scored)) => conclude(broker, partner, &authorised, scored).await,
-        (authorised, Err(why)) => {
+        (authorised, Err(refusal)) => {
             let event = TraceFailed {
                 org: partner.org.clone(),
                 scoring: integer(authorised.index())?,
-                reason: sentence(&why),
+                reason: sentence(&refusal.message),
             };
             let failed_at = append(broker, &partner.actor(), vec![event.into()]).await?;
-            let refusal = Refusal::new("unreadable", why, "a file whose columns can be told");
             Ok(trace_reply::Part::Denied(refusal.denial(failed_at)))
         }
     }
 }
 
 type Authorised = Recorded<ScoringEntry>;
-type Outcome = (Authorised, Result<Scored, String>);
+type Outcome = (Authorised, Result<Scored, Refusal>);
 
 /// On a thread of its own, telling how far it is.
 async fn scored(
@@ -169,7 +219,7 @@ async fn scored(
             }));
         };
         let scored = scoring.score(&authorised, &leak, &broker.mark_key, tell);
-        (authorised, scored.map_err(|why| why.to_string()))
+        (authorised, scored.map_err(|why| why.refusal()))
     })
     .await
     .map_err(|_| failed("a trace ended early"))
@@ -195,7 +245,7 @@ async fn conclude(
     let candidates = scored.candidates();
     let said = Said {
         broker: &broker.home.config().name,
-        time: now()?,
+        time: timestamp()?.to_string(),
         incident: incident.as_str(),
         entry,
     };
@@ -241,8 +291,6 @@ fn integer(number: u64) -> Result<Integer, Status> {
     Integer::new(number).map_err(failed)
 }
 
-fn now() -> Result<String, Status> {
-    counterfoil_audit::entry::Timestamp::from_time(time::OffsetDateTime::now_utc())
-        .map(|time| time.to_string())
-        .map_err(failed)
+fn timestamp() -> Result<Timestamp, Status> {
+    Timestamp::from_time(time::OffsetDateTime::now_utc()).map_err(failed)
 }

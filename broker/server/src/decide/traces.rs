@@ -9,7 +9,6 @@ use counterfoil_audit::entry::{
 use counterfoil_policy::approval::{InstitutionSignature, ScoringRequest};
 use counterfoil_policy::keys::InstitutionPublicKey;
 use counterfoil_proto::limits::LEAK_ROWS_MIN;
-use sha2::{Digest as _, Sha256};
 
 use crate::log::Decided;
 use crate::refusal::{Refusal, label};
@@ -24,11 +23,25 @@ const PERIOD_MICROS: u64 = 30 * 86_400 * 1_000_000;
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a [u8],
     pub(crate) authorisation: &'a [u8],
-    pub(crate) content: &'a [u8],
-    /// Rows in the content.
+    /// None if it did not come, or if it is not what was signed for and so was not looked at.
+    pub(crate) content: Option<Content>,
+}
+
+/// What came of a leaked file.
+#[derive(Clone, Copy)]
+pub(crate) struct Content {
+    pub(crate) sha256: [u8; 32],
     pub(crate) rows: u64,
-    /// Different mark tags in it: a symbol that is read many times is still one.
+    /// Different mark tags: a symbol that is read many times is still one.
     pub(crate) tags: u64,
+}
+
+/// A request that two people of the lineage's owner signed, and that has not been scored.
+pub(crate) struct Permitted {
+    pub(crate) request: ScoringRequest,
+    signature: InstitutionSignature,
+    lineage: Label,
+    request_sha256: Digest,
 }
 
 /// Accepted or refused; either stands in the log.
@@ -65,8 +78,36 @@ fn accepted(
     org: &OrgName,
     asked: &Asked<'_>,
 ) -> Result<(TraceAuthorised, ScoringEntry), Refusal> {
-    let request: ScoringRequest = parsed(asked.request)?;
-    let signature: InstitutionSignature = parsed(asked.authorisation)?;
+    let permitted = permitted(state, now, org, asked.request, asked.authorisation)?;
+    check_content(&permitted.request, asked.content)?;
+    let Permitted {
+        request,
+        signature,
+        lineage,
+        request_sha256,
+    } = permitted;
+    let event = TraceAuthorised {
+        org: org.clone(),
+        lineage: lineage.clone(),
+        request: document(&request)?,
+        authorisation: document(&signature)?,
+        request_sha256,
+        file_sha256: Digest::from_bytes(*request.file_sha256.as_bytes()),
+        rows_used: Integer::new(request.rows_used).map_err(|e| malformed(&e))?,
+    };
+    Ok((event, ScoringEntry { request, lineage }))
+}
+
+/// Decides on all that can be decided before the content has come: nobody else's is received.
+pub(crate) fn permitted(
+    state: &State,
+    now: Timestamp,
+    org: &OrgName,
+    request: &[u8],
+    authorisation: &[u8],
+) -> Result<Permitted, Refusal> {
+    let request: ScoringRequest = parsed(request)?;
+    let signature: InstitutionSignature = parsed(authorisation)?;
     let lineage = Label::new(request.lineage.as_str()).map_err(|e| malformed(&e))?;
     // Names of institutions have no `/`, so no two owners share a lineage.
     let own =
@@ -78,7 +119,6 @@ fn accepted(
             "the lineage of an agreement with marks under which something was delivered",
         ));
     }
-    check_content(&request, asked)?;
     let digest = request.digest().ok_or_else(|| malformed(&"a number"))?;
     let request_sha256 = Digest::from_bytes(*digest.as_bytes());
     if state.marks.is_scored(&request_sha256) {
@@ -111,32 +151,29 @@ fn accepted(
                 "the approvals of a maker and a checker of your institution",
             )
         })?;
-    let event = TraceAuthorised {
-        org: org.clone(),
-        lineage: lineage.clone(),
-        request: document(&request)?,
-        authorisation: document(&signature)?,
+    Ok(Permitted {
+        request,
+        signature,
+        lineage,
         request_sha256,
-        file_sha256: Digest::from_bytes(*request.file_sha256.as_bytes()),
-        rows_used: Integer::new(request.rows_used).map_err(|e| malformed(&e))?,
-    };
-    Ok((event, ScoringEntry { request, lineage }))
+    })
 }
 
 /// What was signed for is what came, and enough of it.
-fn check_content(request: &ScoringRequest, asked: &Asked<'_>) -> Result<(), Refusal> {
-    let digest: [u8; 32] = Sha256::digest(asked.content).into();
-    let same = *request.content_sha256.as_bytes() == digest
-        && request.rows_used == asked.rows
-        && request.rows_used <= request.rows;
-    if !same {
-        return Err(Refusal::new(
+fn check_content(request: &ScoringRequest, content: Option<Content>) -> Result<(), Refusal> {
+    let same = |content: &Content| {
+        *request.content_sha256.as_bytes() == content.sha256
+            && request.rows_used == content.rows
+            && request.rows_used <= request.rows
+    };
+    let content = content.filter(same).ok_or_else(|| {
+        Refusal::new(
             "content_differs",
             "what was sent is not what was signed for",
             "the content of the request",
-        ));
-    }
-    if asked.rows.min(asked.tags) < LEAK_ROWS_MIN {
+        )
+    })?;
+    if content.rows.min(content.tags) < LEAK_ROWS_MIN {
         return Err(Refusal::new(
             "too_few_rows",
             format!(

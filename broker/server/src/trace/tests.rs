@@ -55,6 +55,7 @@ fn release(recipient: &str, flow: FlowId) -> Release {
             flow_key: digest(Commitment::to_flow(&of_flow, LINEAGE, &flow.to_string())),
             rows_needed: None,
             colluders_max: 0,
+            changed_ppm_max: None,
         },
     }
 }
@@ -148,7 +149,8 @@ fn the_leaking_flow_is_named_and_no_other_of_its_recipient_or_of_others() {
     };
     let report = scored.report(&said);
     // Those who are not named have no score of their own in it.
-    assert_eq!(report.others.iter().sum::<u64>(), 2);
+    assert_eq!(report.others, [2]);
+    assert_eq!(report.keys_compared, 10);
     let text = report.to_text().unwrap();
     assert!(!text.contains("insurer") && !text.contains("card-issuer"));
     assert_eq!(TraceReport::from_text(&text).unwrap(), report);
@@ -168,6 +170,36 @@ fn without_the_owners_tags_or_the_brokers_keys_nothing_is_named() {
     let other = MasterKey::from_bytes([8; 32]);
     let refused = scoring().score(&recorded(), &content, &other, |_| ());
     assert!(matches!(refused, Err(Unscored::Commitment)));
+}
+
+/// A score of a few cells tells what each of them is: whoever made the file would learn marks.
+#[test]
+fn cells_that_carry_few_marks_are_not_scored_however_many_rows_there_are() {
+    let mut content = leak("insurer", flow_id(0, 0), &owner());
+    for (row, cell) in content.columns[0].iter_mut().enumerate() {
+        if row >= 20 {
+            *cell = "".into();
+        }
+    }
+    let refused = scoring().score(&recorded(), &content, &master(), |_| ());
+    assert!(matches!(refused, Err(Unscored::TooLittle)));
+    // Nor many rows of which each says the same.
+    let mut content = leak("insurer", flow_id(0, 0), &owner());
+    let few: Vec<u32> = content.mark_tags.iter().take(20).copied().collect();
+    for (row, tag) in content.mark_tags.iter_mut().enumerate() {
+        *tag = few[row % few.len()];
+    }
+    let refused = scoring().score(&recorded(), &content, &master(), |_| ());
+    assert!(matches!(refused, Err(Unscored::TooLittle)));
+}
+
+#[test]
+fn what_is_told_of_the_unnamed_is_coarse() {
+    let told = [0, 1, 3, 11, 20, 21, 70, 4_999].map(coarse);
+    assert_eq!(told, [1, 1, 5, 20, 20, 50, 100, 5_000]);
+    assert_eq!(coarse(u64::MAX), u64::MAX);
+    assert_eq!(others(&[3, 0, 4]), [7]);
+    assert_eq!(others(&[30, 0, 4]), [30, 0, 4]);
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn traced(accused: Vec<AccusedRecipient>) -> Traced {
             log10_threshold: 10.08,
             accused,
             others: vec![0, 3, 1, 0],
+            keys_compared: 13,
             shortfall,
         },
         rows: Resolved::default(),
@@ -69,6 +70,18 @@ fn the_page_names_who_is_named_and_loads_nothing() {
     for loading in ["src=", "href=", "<script", "@import", "url("] {
         assert!(!page.contains(loading), "{loading}");
     }
+}
+
+#[test]
+fn of_a_few_others_there_is_their_number_and_no_histogram() {
+    let mut few = traced(vec![accused("lake-insurance", true)]);
+    assert!(page(&few).contains("<rect"));
+    few.report.others = vec![3];
+    let page = page(&few);
+    assert!(
+        !page.contains("<rect") && page.contains("3 others"),
+        "{page}"
+    );
 }
 
 #[test]

@@ -5,6 +5,8 @@ use counterfoil_policy::keys::PersonKey;
 use counterfoil_policy::text::{ContentDigest, ScoringId};
 use time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 use crate::testing::{
     House, Story, agreement, bank, granted_event, insurer, intent_event, later, moment, now,
@@ -12,6 +14,11 @@ use crate::testing::{
 
 const LINEAGE: &str = "bank/customers/1/16/22282";
 const CONTENT: &[u8] = b"tags and cells";
+
+fn content(rows: u64, tags: u64) -> Option<Content> {
+    let sha256 = Sha256::digest(CONTENT).into();
+    Some(Content { sha256, rows, tags })
+}
 
 fn lineage() -> String {
     LINEAGE.replace("bank", bank().org().as_str())
@@ -32,6 +39,7 @@ fn delivered() -> (Story, Agreement) {
         flow_key: digest(3),
         rows_needed: None,
         colluders_max: 0,
+        changed_ppm_max: None,
     });
     story.told(intent);
     (story, agreement)
@@ -82,9 +90,7 @@ fn decided(
     let asked = Asked {
         request: &request,
         authorisation: &signature,
-        content: CONTENT,
-        rows,
-        tags: rows,
+        content: content(rows, rows),
     };
     authorise(&story.state, now(), &house.org(), &asked)
 }
@@ -155,9 +161,7 @@ fn few_rows_and_other_content_are_refused() {
     let asked = Asked {
         request: &json,
         authorisation: &signature,
-        content: CONTENT,
-        rows: 800,
-        tags: LEAK_ROWS_MIN - 1,
+        content: content(800, LEAK_ROWS_MIN - 1),
     };
     let refused = authorise(&story.state, now(), &bank().org(), &asked).value;
     assert_eq!(
@@ -175,6 +179,32 @@ fn few_rows_and_other_content_are_refused() {
         ..request()
     };
     assert_eq!(code(&story, &bank(), &other, 800), "content_differs");
+    // Nor is anything scored of which nothing came.
+    let asked = Asked {
+        content: None,
+        ..asked
+    };
+    let refused = authorise(&story.state, now(), &bank().org(), &asked).value;
+    assert_eq!(
+        refused.err().map(|refusal| refusal.code),
+        Some("content_differs")
+    );
+}
+
+/// Before it receives anything the broker knows who may have something scored.
+#[test]
+fn without_two_peoples_signatures_no_content_is_received() {
+    let (story, _) = delivered();
+    let permitted = |house: &House, signature: &InstitutionSignature| {
+        let request = serde_json::to_vec(&request()).unwrap();
+        let signature = serde_json::to_vec(signature).unwrap();
+        let permitted = permitted(&story.state, now(), &house.org(), &request, &signature);
+        permitted.map(|_| ()).map_err(|refusal| refusal.code)
+    };
+    assert_eq!(permitted(&bank(), &signed(&bank(), &request())), Ok(()));
+    let other = signed(&insurer(), &request());
+    assert_eq!(permitted(&bank(), &other), Err("two_people"));
+    assert_eq!(permitted(&insurer(), &other), Err("lineage_unknown"));
 }
 
 #[test]
@@ -230,9 +260,7 @@ fn a_request_is_scored_once_and_a_lineage_few_times_in_a_month() {
     let asked = Asked {
         request: &json,
         authorisation: &signature,
-        content: CONTENT,
-        rows: 800,
-        tags: 800,
+        content: content(800, 800),
     };
     assert!(
         authorise(&story.state, month, &bank().org(), &asked)
