@@ -54,17 +54,15 @@ impl Budget {
         Ok(to_u32(selected))
     }
 
-    /// Most cells of a column that a flow of `rows` rows is said to change: the budget, and three
-    /// standard deviations more in a flow that is smaller than the lineage expects.
+    /// Most cells of a column, in a million, that a flow of `rows` rows is said to change: the budget, and three standard
+    /// deviations more in a flow that is smaller than the lineage expects. A bound on a chance (MARKS.md section 2), to be stated.
     #[must_use]
-    pub fn cap(self, rows: u64, bits: TagBits) -> u64 {
+    pub fn changed_ppm_max(self, rows: u64, bits: TagBits) -> u32 {
+        if rows >= self.rows_min {
+            return self.ppm;
+        }
         let q = f64::from(self.ppm) / PPM;
-        let margin = if rows < self.rows_min {
-            deviations(q, rows.max(1), bits)
-        } else {
-            0.0
-        };
-        u64::from(to_u32(((q + margin).min(1.0) * rows as f64).ceil()))
+        to_u32(((q + deviations(q, rows, bits)).min(1.0) * PPM).ceil())
     }
 }
 

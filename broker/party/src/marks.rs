@@ -18,6 +18,8 @@ pub struct DeliveryMarks {
     /// Rows by which its recipient is named, and how many together.
     #[serde(flatten)]
     pub traceability: Traceability,
+    /// Most cells of a list or band, in a million, that are said to be changed; none if there are no such columns.
+    pub changed_ppm_max: Option<u32>,
 }
 
 impl DeliveryMarks {
@@ -32,13 +34,22 @@ impl DeliveryMarks {
                 rows_needed: marks.rows_needed.map(|rows| rows.value()),
                 colluders_max: marks.colluders_max,
             },
+            changed_ppm_max: marks.changed_ppm_max,
         }
     }
 }
 
 impl fmt::Display for DeliveryMarks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.traceability.fmt(f)
+        self.traceability.fmt(f)?;
+        match self.changed_ppm_max {
+            None => Ok(()),
+            Some(ppm) => write!(
+                f,
+                "; at most {:.1} % of a list's cells changed",
+                f64::from(ppm) / 10_000.0
+            ),
+        }
     }
 }
 

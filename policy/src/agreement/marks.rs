@@ -21,6 +21,8 @@ use crate::text::{DatasetName, OrgName, TagName};
 /// Bits of a mark tag where an agreement does not say.
 const TAG_BITS_DEFAULT: u8 = 16;
 const EPOCH_DEFAULT: u64 = 1;
+/// Frequencies are told in shares of something like this, or as counts.
+const WEIGHT_MAX: u64 = 1_000_000_000;
 const SHARES: &str = "a share from 0.000001 to 0.5 with at most six places, such as 0.02";
 
 /// What an agreement says of marks.
@@ -30,6 +32,7 @@ pub struct MarkTerms {
     budget: Decimal,
     /// Fewest rows of a flow for which the budget is meant.
     rows_min: u32,
+    share: Budget,
     bits: TagBits,
     epoch: u32,
     tags: Vec<MarkedTag>,
@@ -47,6 +50,8 @@ struct MarkedTag {
     range: Option<[String; 2]>,
     /// Pairs of values of a list without order that may stand for each other.
     swaps: Vec<[Box<str>; 2]>,
+    /// How frequent each value of a list or band is, in the order in which they are delivered; none if nobody says.
+    weights: Option<Vec<u32>>,
 }
 
 impl MarkTerms {
@@ -78,6 +83,16 @@ impl MarkTerms {
     pub fn bits(&self) -> TagBits {
         self.bits
     }
+
+    /// Most cells of a list or band, in a million, that a flow of so many rows is said to change: more than the budget where
+    /// it has fewer than `rows_min`. `None` if none of these columns is a list.
+    #[must_use]
+    pub fn changed_ppm_max(&self, columns: &Lineage, rows: u64) -> Option<u32> {
+        let lists = columns.columns().iter();
+        let mut lists = lists.filter(|column| !column.form().has_tolerance());
+        lists.next()?;
+        Some(self.share.changed_ppm_max(rows, self.bits))
+    }
 }
 
 /// What the marks of an agreement can do at all, told before anything flows.
@@ -89,6 +104,8 @@ pub struct MarkReach {
     pub tag_bits: u8,
     /// The tags that carry marks.
     pub tags: Vec<String>,
+    /// Those of them whose values have no `weights`: no move is left out there because it leads to a rare value.
+    pub unweighted: Vec<String>,
     /// Rows by which a recipient is named who leaks alone, and so on for more together; as far as any number of rows does.
     pub rows_by_colluders: Vec<u64>,
     /// Rows by which the flow is told too, not only the recipient. None: no number of rows does.
@@ -100,10 +117,14 @@ pub struct MarkReach {
 impl MarkReach {
     pub(super) fn of(marks: &MarkTerms, rows_per_flow: u32) -> Self {
         let reach = Reach::new(&marks.lineage);
+        let lists = marks.tags.iter().filter(|tag| tag.tolerance.is_none());
+        let unweighted = lists.filter(|tag| tag.weights.is_none());
+        let unweighted = unweighted.map(|tag| tag.name.to_string());
         Self {
             lineage: marks.name.to_string(),
             tag_bits: marks.bits.get(),
             tags: marks.tags.iter().map(|tag| tag.name.to_string()).collect(),
+            unweighted: unweighted.collect(),
             rows_by_colluders: reach.rows_by_colluders(),
             rows_for_flow: reach.rows_for_flow(),
             largest_flow: reach.traceability(rows_per_flow.into()),
@@ -165,6 +186,7 @@ pub(super) fn read(field: &Field<'_>, marked: Option<&Marked<'_>>) -> Option<Mar
     Some(MarkTerms {
         budget,
         rows_min,
+        share,
         bits,
         epoch,
         tags,
@@ -219,6 +241,7 @@ fn column(
     let tolerance = table.optional("tolerance");
     let range = table.optional("range");
     let swaps = table.optional("swaps");
+    let weights = table.optional("weights");
     table.finish();
     let Some(tag) = tagged.tags.iter().find(|tag| tag.name().as_str() == name) else {
         field.note("the agreement delivers no such tag", "names of its tags");
@@ -239,6 +262,7 @@ fn column(
         tolerance: optionally(tolerance.as_ref(), tolerance_of)?,
         range: optionally(range.as_ref(), range_of)?,
         swaps: optionally(swaps.as_ref(), swaps_of)?,
+        weights: optionally(weights.as_ref(), weights_of)?,
     };
     let made = form(tag, &written).and_then(|form| {
         Column::new(name, form, budget, bits)
@@ -269,6 +293,7 @@ struct Written {
     tolerance: Option<Decimal>,
     range: Option<[String; 2]>,
     swaps: Option<Vec<[Box<str>; 2]>>,
+    weights: Option<Vec<u32>>,
 }
 
 impl Written {
@@ -278,6 +303,7 @@ impl Written {
             tolerance: tag.is_exact_point().then(|| self.tolerance_of(tag)),
             range: self.range,
             swaps: self.swaps.unwrap_or_default(),
+            weights: self.weights,
         }
     }
 
@@ -307,6 +333,11 @@ fn swaps_of(field: &Field<'_>) -> Option<Vec<[Box<str>; 2]>> {
     })
 }
 
+fn weights_of(field: &Field<'_>) -> Option<Vec<u32>> {
+    let weight = |weight: &Field<'_>| u32::try_from(weight.integer(0..=WEIGHT_MAX)?).ok();
+    each(&field.list(1..=1024)?, weight)
+}
+
 /// How the tag's cells carry marks, in the form in which they are delivered.
 fn form(tag: &Tag, written: &Written) -> Result<MarkForm, Unmarkable> {
     if !tag.is_exact_point() && (written.tolerance.is_some() || written.range.is_some()) {
@@ -322,12 +353,19 @@ fn form(tag: &Tag, written: &Written) -> Result<MarkForm, Unmarkable> {
         ));
     }
     let labels = tag.delivered_labels();
+    if labels.is_none() && written.weights.is_some() {
+        return Err(unmarkable(
+            "exact numbers and dates move by their tolerance, whatever is frequent",
+            "leave `weights` out",
+        ));
+    }
+    let weights = written.weights.as_deref();
     let range = range_within(tag, written)?;
     let made = match (tag.kind(), labels) {
         (TagKind::Categorical, Some(labels)) => {
-            return swapped(&labels, written.swaps.as_deref());
+            return swapped(&labels, written);
         }
-        (_, Some(labels)) => MarkForm::ordinal(&labels, None),
+        (_, Some(labels)) => MarkForm::ordinal(&labels, weights),
         (TagKind::Amount, None) => MarkForm::amount(number(written.tolerance_of(tag))?),
         (TagKind::Date, None) => dates(tag, written, range.as_ref())?,
         (_, None) => {
@@ -348,14 +386,17 @@ fn refused(fault: MarkError) -> Unmarkable {
     let would_pass = match fault {
         MarkError::Values { .. } => "a level with at least two values, or take the tag out",
         MarkError::Tolerance => "`tolerance`: 1 to 1000 units of its last digit",
+        MarkError::Weights { .. } => {
+            "`weights`: one number for each value in the order in which they are delivered, not all of them 0"
+        }
         MarkError::OddRing { .. } => "swaps that close no ring of odd length",
         _ => "what the sentence before asks for",
     };
     unmarkable(fault.to_string(), would_pass)
 }
 
-fn swapped(labels: &[String], swaps: Option<&[[Box<str>; 2]]>) -> Result<MarkForm, Unmarkable> {
-    let swaps = swaps.ok_or_else(|| {
+fn swapped(labels: &[String], written: &Written) -> Result<MarkForm, Unmarkable> {
+    let swaps = written.swaps.as_deref().ok_or_else(|| {
         unmarkable(
             "values without an order need to be told which may stand for each other",
             "`swaps`, such as [[\"a\", \"b\"]], or take the tag out",
@@ -377,7 +418,8 @@ fn swapped(labels: &[String], swaps: Option<&[[Box<str>; 2]]>) -> Result<MarkFor
     };
     let places = swaps.iter().map(|[a, b]| Ok((place(a)?, place(b)?)));
     let places = places.collect::<Result<Vec<_>, Unmarkable>>()?;
-    MarkForm::categorical(labels, &places, None).map_err(refused)
+    let weights = written.weights.as_deref();
+    MarkForm::categorical(labels, &places, weights).map_err(refused)
 }
 
 /// The spelling of a [`Decimal`] is one of the watermark's numbers, as far as 18 digits reach.
@@ -470,6 +512,9 @@ fn tag_json(tag: &MarkedTag) -> (String, Value) {
     }
     if !tag.swaps.is_empty() {
         fields.insert("swaps".into(), json!(tag.swaps));
+    }
+    if let Some(weights) = &tag.weights {
+        fields.insert("weights".into(), json!(weights));
     }
     (tag.name.to_string(), fields.into())
 }

@@ -23,11 +23,12 @@ fn a_flow_counts_for_no_more_rows_than_there_are_tags() {
 }
 
 #[test]
-fn the_cap_is_the_budget_from_the_least_number_of_rows_on() {
+fn what_is_said_to_change_is_the_budget_from_the_least_number_of_rows_on() {
     let budget = Budget::new(20_000, 10_000).unwrap();
-    assert_eq!(budget.cap(20_000, bits(32)), 400);
-    // .02 + 3 sqrt(.02 / 1000) = .0334.
-    assert_eq!(budget.cap(1000, bits(32)), 34);
+    assert_eq!(budget.changed_ppm_max(10_000, bits(32)), 20_000);
+    // .02 + 3 sqrt(.02 / 1000) = .033416.
+    assert_eq!(budget.changed_ppm_max(1000, bits(32)), 33_417);
+    assert_eq!(budget.changed_ppm_max(0, bits(32)), 444_265);
 }
 
 #[test]

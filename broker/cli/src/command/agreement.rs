@@ -131,8 +131,16 @@ fn describe_marks(reach: &MarkReach) -> String {
         || "which flow it was cannot be told".to_owned(),
         |rows| format!("{rows} rows tell which flow of one recipient it was"),
     );
+    let weights = if reach.unweighted.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "  without `weights`, so marks may move to rare values: {}\n",
+            reach.unweighted.join(", ")
+        )
+    };
     format!(
-        "marks of lineage `{}` in {}: {rows}; {flow}\n  the largest flow: {}\n",
+        "marks of lineage `{}` in {}: {rows}; {flow}\n  the largest flow: {}\n{weights}  agree on budget, rows_min and tag_bits with every recipient of the dataset: marks withstand together only those of one lineage\n",
         reach.lineage,
         reach.tags.join(", "),
         reach.largest_flow

@@ -36,6 +36,7 @@ pub(crate) struct Marked {
 /// What the entry says of marks, but for what depends on the cells that are left.
 struct Marks {
     said: ReleaseMarks,
+    terms: MarkTerms,
     lineage: Lineage,
     /// Names of the table's columns.
     tags: Vec<TagName>,
@@ -83,6 +84,7 @@ impl Marked {
                 keys.embed(&lineage, tags, &mark_tags, &mut table);
                 Some(Marks {
                     said: keys.said(terms, &lineage, whose)?,
+                    terms: terms.clone(),
                     lineage,
                     tags: asked,
                 })
@@ -121,6 +123,7 @@ impl Marks {
         let rows = CoarseCount::of(minimised.report().after).at_least();
         let told = reach.traceability(rows);
         Ok(ReleaseMarks {
+            changed_ppm_max: self.terms.changed_ppm_max(&self.lineage, rows),
             rows_needed: told.rows_needed.map(Integer::new).transpose()?,
             colluders_max: told.colluders_max,
             ..self.said
@@ -178,6 +181,7 @@ impl Keys {
             flow_key: digest(Commitment::to_flow(&self.flow, name, whose.flow)),
             rows_needed: None,
             colluders_max: 0,
+            changed_ppm_max: None,
         })
     }
 }

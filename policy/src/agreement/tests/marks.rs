@@ -53,6 +53,10 @@ fn every_term_of_the_marks_is_signed() {
         ("rows_min = 10000", "rows_min = 10000\nepoch = 2"),
         ("risk_appetite = {}, ", ""),
         ("[\"own\", \"rent\"]", "[\"own\", \"for free\"]"),
+        (
+            "[[\"own\", \"rent\"]]",
+            "[[\"own\", \"rent\"]], weights = [7, 3, 1]",
+        ),
     ] {
         let after = marked(from, to).unwrap();
         assert_ne!(before.digest(), after.digest(), "{to}");
@@ -78,6 +82,37 @@ fn agreements_of_one_lineage_select_the_same_cells() {
     }
     for (from, to) in [("risk_appetite = {}, ", ""), ("k = 10", "k = 20")] {
         assert_eq!(name(from, to), sample, "{to}");
+    }
+}
+
+/// By how frequent values are the marks leave out moves to rare ones, and so the recipients of one lineage agree on it.
+#[test]
+fn weights_are_part_of_the_form() {
+    let housing = |weights: &str| {
+        let swaps = "swaps = [[\"own\", \"rent\"]]";
+        marked(swaps, &format!("{swaps}{weights}"))
+    };
+    let form = |agreement: &Agreement| {
+        let columns = agreement.marks().unwrap().lineage().columns();
+        let housing = columns.iter().find(|column| column.name() == "housing");
+        format!("{:?}", housing.unwrap().form())
+    };
+    let plain = housing("").unwrap();
+    let weighted = housing(", weights = [90, 3, 7]").unwrap();
+    assert_ne!(form(&plain), form(&weighted));
+    let unweighted = |agreement: &Agreement| agreement.mark_reach().unwrap().unweighted;
+    assert_eq!(unweighted(&plain), ["age_band", "housing", "risk_appetite"]);
+    assert_eq!(unweighted(&weighted), ["age_band", "risk_appetite"]);
+    for (weights, says) in [
+        (", weights = [1, 2]", "one number for each value"),
+        (", weights = [0, 0, 0]", "one number for each value"),
+        (", weights = [1, 2, -3]", "0 to 1000000000"),
+    ] {
+        let refused = housing(weights).unwrap_err().to_string();
+        assert!(
+            refused.contains("marks.tags.housing") && refused.contains(says),
+            "{refused}"
+        );
     }
 }
 
