@@ -294,6 +294,79 @@ fn the_owners_key_is_not_made_anew_nor_used_for_another_column() {
     leaked.world.exchange(&["--overwrite"]).ok();
 }
 
+/// Nothing in the delivery can carry a mark, and what leaks are a few rows without any identifier.
+#[test]
+fn a_reference_code_names_the_flow_of_a_few_rows_without_identifiers() {
+    let marks = "\n[marks]\nbudget = 0.4\nrows_min = 1000\nreference_codes = true\ntags = {}\n";
+    let mut world = World::agreed_with(|text| text + marks);
+    let all = phones(1, ROWS);
+    write_customers(&world.path("customers.csv"), &all);
+    write_policies(&world.path("policies.csv"), &all);
+    world.start_owner();
+    let first = world.exchange(&["--json"]).json();
+    assert_eq!(first["marks"]["reference_codes"], true);
+    let table = fs::read_to_string(world.path("matched.csv")).unwrap();
+    let mut lines = table.lines();
+    assert!(lines.next().unwrap().ends_with(",reference_code"));
+    let code_of = |line: &str| line.rsplit_once(',').unwrap().1.to_owned();
+    let codes: Vec<String> = lines.map(code_of).collect();
+    world.exchange(&["--overwrite"]).ok();
+    let owner = world.owner.as_mut().unwrap();
+    owner.wait_for("each row has a reference code, and no cell a mark");
+    owner.wait_for("each row has a reference code, and no cell a mark");
+    let leaked = Leaked {
+        flow: first["flow"].as_str().unwrap().to_owned(),
+        innocent: String::new(),
+        rows: Vec::new(),
+        world,
+    };
+    assert!(
+        !leaked
+            .world
+            .home("bank")
+            .join("keys")
+            .read_dir()
+            .unwrap()
+            .any(|file| {
+                file.unwrap()
+                    .file_name()
+                    .to_str()
+                    .unwrap()
+                    .starts_with("trace-")
+            }),
+        "rows without marks have no pseudonym"
+    );
+
+    let text = format!(
+        "what,where\n{},x\nno code,y\n{},z\n",
+        codes[3],
+        codes[700].to_lowercase()
+    );
+    let file = leaked.write("note.csv", text.as_bytes());
+    let done = leaked.traced(&file);
+    assert_eq!(done["rows"]["codes_only"], true);
+    let report = &done["report"];
+    assert_eq!(report["accused"], serde_json::json!([]));
+    let coded = report["coded"].as_array().unwrap();
+    assert_eq!(coded.len(), 1, "{report:#}");
+    assert_eq!(
+        (&coded[0]["recipient"], &coded[0]["rows"]),
+        (&"insurer".into(), &2.into())
+    );
+    assert_eq!(coded[0]["flow"]["flow"], leaked.flow);
+    assert_eq!(done["commitments"]["in_receipts"], 1);
+    let concluded = leaked.events("trace.concluded");
+    assert_eq!(concluded[0]["coded"], serde_json::json!(["insurer"]));
+    assert_eq!(concluded[0]["named"], serde_json::json!([]));
+
+    // A code with a character altered is nobody's.
+    let altered = codes[3].replace(&codes[3][20..], "7777");
+    let file = leaked.write("altered.csv", format!("what\n{altered}\n").as_bytes());
+    let proposed = leaked.propose(&file, "ana").json();
+    let id = proposed["proposed"]["request"]["id"].as_str().unwrap();
+    assert_eq!(leaked.approve(&file, id, "bo").exit, 4);
+}
+
 #[test]
 fn a_few_rows_are_not_scored_nor_files_without_identifiers() {
     let leaked = leaked();

@@ -21,6 +21,7 @@ mod terms;
 
 use std::collections::BTreeMap;
 
+use counterfoil_watermark::TagBits;
 use time::Date;
 
 use crate::document::node;
@@ -417,6 +418,13 @@ impl Agreement {
     #[must_use]
     pub fn marks(&self) -> Option<&MarkTerms> {
         self.terms.marks.as_ref()
+    }
+
+    /// Bits of the mark tags of a flow that asks for these tags; `None` if none of them is marked, and rows have no mark tags.
+    #[must_use]
+    pub fn mark_bits(&self, tags: &[TagName]) -> Option<TagBits> {
+        let marks = self.marks().filter(|marks| marks.mark_any(tags))?;
+        Some(marks.bits())
     }
 
     /// What the marks can do at all; `None` if deliveries are not marked.

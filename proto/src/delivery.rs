@@ -107,6 +107,18 @@ pub struct Delivery {
     pub generalised: String,
     /// How many rows were suppressed, as a coarse count.
     pub suppressed: String,
+    /// The key of the rows' reference codes; none if they have none.
+    pub reference_key: Option<ReferenceSecret>,
+}
+
+/// A flow's key of reference codes. Whoever has it can make codes that name the flow.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReferenceSecret(pub [u8; 32]);
+
+impl std::fmt::Debug for ReferenceSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReferenceSecret(..)")
+    }
 }
 
 impl Delivery {
@@ -148,6 +160,9 @@ impl Delivery {
             rows: self.rows.len() as u64,
             generalised: self.generalised,
             suppressed: self.suppressed,
+            reference_key: self
+                .reference_key
+                .map_or_else(Vec::new, |key| key.0.to_vec()),
         }
         .encode_to_vec();
         let head_len = u32::try_from(head.len()).map_err(|_| too_large("head", u32::MAX.into()))?;
@@ -184,6 +199,10 @@ impl Delivery {
             columns: head.columns,
             generalised: head.generalised,
             suppressed: head.suppressed,
+            reference_key: match head.reference_key.as_slice() {
+                [] => None,
+                key => Some(ReferenceSecret(fixed("reference key", key)?)),
+            },
         })
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Format: rows (4 bytes, big-endian), columns (1 byte); for each column the length (1 byte) and name of the tag that it is
 //! known to be, empty if that is not known; for each row its mark tag (4 bytes, big-endian) and for each column the length
-//! (1 byte) and text of its cell.
+//! (1 byte) and text of its cell. A column that is known to be [`CODES`] has reference codes.
 
 use crate::WireError;
 use crate::limits::{LEAK_BYTES_MAX, LEAK_COLUMNS_MAX, LEAK_ROWS_MAX, VALUE_BYTES_MAX};
+
+/// In place of a tag's name: the column has reference codes. No tag has an `@` in its name.
+pub const CODES: &str = "@reference_code";
 
 /// The content of a scoring. Holds what people wrote, so `Debug` shows sizes alone.
 #[derive(Clone, PartialEq, Eq)]

@@ -47,6 +47,10 @@ pub struct TraceReport {
     pub log10_threshold: f64,
     /// Who is named, most evidence first.
     pub accused: Vec<AccusedRecipient>,
+    /// Flows whose reference codes are in the file, most rows first. No evidence of who leaked: a code is copied with its row by
+    /// whoever has it, and the delivery's recipient, the broker and who saw a copy could have.
+    #[serde(default)]
+    pub coded: Vec<CodedFlow>,
     /// All other recipients by log10 E: under -1, from -1 to 0, .. from 17 to 18, and above. In one bin where they are so few that
     /// a histogram would tell the score of each.
     pub others: Vec<u64>,
@@ -101,6 +105,18 @@ pub struct AccusedFlow {
     pub key_commitment: String,
     /// Why it is named; none if which flow it was cannot be told.
     pub evidence: Option<Evidence>,
+}
+
+/// A flow whose reference codes are in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodedFlow {
+    /// The institution to which it was delivered.
+    pub recipient: String,
+    /// Rows with a code of it.
+    pub rows: u64,
+    /// The flow, without evidence; its commitment is that to the key of its codes.
+    pub flow: AccusedFlow,
 }
 
 /// How much the file speaks against one candidate.

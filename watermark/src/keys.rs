@@ -12,6 +12,8 @@ use crate::tag::{MarkTag, TagBits};
 const DATASET: &[u8] = b"wm/dataset/v1";
 const RECIPIENT: &[u8] = b"wm/recipient/v1";
 const FLOW: &[u8] = b"wm/flow/v1";
+const REFERENCE: &[u8] = b"wm/reference/v1";
+const REFERENCE_HANDLE: &[u8] = b"wm/reference-handle/v1";
 const TAG: &[u8] = b"wm/tag/v1";
 const COMMITMENT: &[u8] = b"wm/commitment/v1";
 
@@ -30,6 +32,13 @@ pub struct DatasetKey(pub(crate) [u8; 16]);
 /// of the court, and the lineage gets a new epoch then.
 #[derive(Clone, ZeroizeOnDrop)]
 pub struct SymbolKey(pub(crate) [u8; 16]);
+
+/// A flow's key of reference codes. Its recipient has it too: it could copy the codes anyway.
+#[derive(Clone, ZeroizeOnDrop)]
+pub struct ReferenceKey {
+    key: [u8; 32],
+    handle: u32,
+}
 
 /// `K_trace`: the owner's key from which mark tags are made. Never leaves the owner.
 #[derive(ZeroizeOnDrop)]
@@ -63,6 +72,35 @@ impl MasterKey {
             &[FLOW, lineage.as_bytes(), flow.as_bytes()],
         ))
     }
+
+    /// The key of a flow's reference codes.
+    #[must_use]
+    pub fn reference(&self, lineage: &str, flow: &str) -> ReferenceKey {
+        let parts = [REFERENCE, lineage.as_bytes(), flow.as_bytes()];
+        ReferenceKey::from_bytes(mac(&self.0, &parts))
+    }
+}
+
+impl ReferenceKey {
+    /// As it was sent.
+    #[must_use]
+    pub fn from_bytes(key: [u8; 32]) -> Self {
+        let [a, b, c, d, ..] = mac(&key, &[REFERENCE_HANDLE]);
+        let handle = u32::from_be_bytes([a, b, c, d]);
+        Self { key, handle }
+    }
+
+    /// For the delivery's head.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// By which a flow is found among many; not secret.
+    #[must_use]
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
 }
 
 impl TraceKey {
@@ -92,7 +130,7 @@ macro_rules! redacted {
     )*};
 }
 
-redacted!(MasterKey, DatasetKey, SymbolKey, TraceKey);
+redacted!(MasterKey, DatasetKey, SymbolKey, ReferenceKey, TraceKey);
 
 /// The hash by which a key is fixed in the log when its delivery leaves, long before anybody leaks.
 ///
@@ -120,6 +158,12 @@ impl Commitment {
     #[must_use]
     pub fn to_flow(key: &SymbolKey, lineage: &str, flow: &str) -> Self {
         Self::over(&[FLOW, lineage.as_bytes(), flow.as_bytes(), &key.0])
+    }
+
+    /// To the key of a flow's reference codes.
+    #[must_use]
+    pub fn to_reference(key: &ReferenceKey, lineage: &str, flow: &str) -> Self {
+        Self::over(&[REFERENCE, lineage.as_bytes(), flow.as_bytes(), &key.key])
     }
 
     /// As it stands in the log.
@@ -169,7 +213,7 @@ fn derive(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 16] {
 }
 
 /// HMAC-SHA256 over parts, each with its length before it (16 bits, little-endian).
-fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes keys of every length, so there is no other case.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];

@@ -84,16 +84,18 @@ mod sheet;
 mod trace;
 
 mod reach;
+mod reference;
 
 pub use embed::{Changed, Embedder};
 pub use error::MarkError;
 pub use form::{DateStyle, Form, Number, Reading};
-pub use keys::{Commitment, DatasetKey, MasterKey, SymbolKey, TraceKey};
+pub use keys::{Commitment, DatasetKey, MasterKey, ReferenceKey, SymbolKey, TraceKey};
 pub use leak::{ASSIGNMENTS_MAX, Assignment, Leak, Match, assignments};
 pub use likelihood::{Counts, THETAS};
 pub use lineage::{Budget, Column, Lineage};
 pub use position::BIASES;
 pub use reach::{Attack, CANDIDATES_STATED, COLLUDERS_MAX, Reach, Traceability};
+pub use reference::{NotACode, ReferenceCode};
 pub use tag::{MarkTag, TagBits};
 pub use trace::{
     Accused, Evidence, Histogram, Level, Shortfall, Standard, Suspect, Trace, Verdict,

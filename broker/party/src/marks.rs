@@ -3,7 +3,7 @@
 use std::fmt;
 
 use counterfoil_audit::entry::ReleaseMarks;
-use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::agreement::{Agreement, MarkTerms};
 use counterfoil_policy::text::TagName;
 use counterfoil_watermark::Traceability;
 use serde::Serialize;
@@ -18,6 +18,8 @@ pub struct DeliveryMarks {
     /// Rows by which its recipient is named, and how many together.
     #[serde(flatten)]
     pub traceability: Traceability,
+    /// Whether each row has a reference code.
+    pub reference_codes: bool,
     /// Most cells of a list or band, in a million, that are said to be changed; none if there are no such columns.
     pub changed_ppm_max: Option<u32>,
 }
@@ -34,6 +36,7 @@ impl DeliveryMarks {
                 rows_needed: marks.rows_needed.map(|rows| rows.value()),
                 colluders_max: marks.colluders_max,
             },
+            reference_codes: marks.reference_key.is_some(),
             changed_ppm_max: marks.changed_ppm_max,
         }
     }
@@ -41,7 +44,13 @@ impl DeliveryMarks {
 
 impl fmt::Display for DeliveryMarks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tags.is_empty() {
+            return f.write_str("each row has a reference code, and no cell a mark");
+        }
         self.traceability.fmt(f)?;
+        if self.reference_codes {
+            f.write_str("; each row has a reference code")?;
+        }
         match self.changed_ppm_max {
             None => Ok(()),
             Some(ppm) => write!(
@@ -59,18 +68,16 @@ pub(crate) fn as_agreed(
     agreement: &Agreement,
     asked: &[TagName],
 ) -> bool {
-    let agreed = agreement
-        .marks()
-        .map(|terms| (terms, terms.lineage_of(asked)));
-    match (
-        marks,
-        agreed.filter(|(_, lineage)| !lineage.columns().is_empty()),
-    ) {
+    let carries = |terms: &&MarkTerms| terms.mark_any(asked) || terms.reference_codes();
+    match (marks, agreement.marks().filter(carries)) {
         (None, None) => true,
-        (Some(said), Some((terms, lineage))) => {
+        (Some(said), Some(terms)) => {
+            let lineage = terms.lineage_of(asked);
             let columns = lineage.columns().iter().map(|column| column.name());
             let told = said.columns.as_slice().iter().map(|name| name.as_str());
-            said.lineage.as_str() == terms.name() && columns.eq(told)
+            said.lineage.as_str() == terms.name()
+                && columns.eq(told)
+                && said.reference_key.is_some() == terms.reference_codes()
         }
         _ => false,
     }

@@ -17,7 +17,8 @@ use counterfoil_policy::measure::Plan;
 use counterfoil_policy::request::{RequestBody, VerifiedRequest};
 use counterfoil_policy::text::{FlowId, SegmentName};
 use counterfoil_proto::answers;
-use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret};
+use counterfoil_proto::delivery::{Delivery, DeliveryContext, DeliverySecret, ReferenceSecret};
+use counterfoil_watermark::{Commitment, ReferenceKey};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -268,11 +269,28 @@ impl VerifiedRelease {
                 delivery.suppressed == removed.suppressed.as_str(),
             ),
         ];
-        match counts.iter().find(|(_, equal)| !equal) {
+        let coded = ("marks.reference_key", self.codes_fit(&delivery));
+        match counts.iter().chain([&coded]).find(|(_, equal)| !equal) {
             None => Ok(delivery),
             Some((field, _)) => Err(Error::Unverified(format!(
                 "the delivery does not have the `{field}` that the log's entry of its release tells: nothing of it was written"
             ))),
+        }
+    }
+
+    /// Whether the key of the rows' codes is the one that the entry commits to.
+    fn codes_fit(&self, delivery: &Delivery) -> bool {
+        let marks = self.intent.marks.as_ref();
+        let committed = marks.and_then(|marks| Some((marks, marks.reference_key?)));
+        match (&delivery.reference_key, committed) {
+            (None, None) => true,
+            (Some(ReferenceSecret(key)), Some((marks, committed))) => {
+                let key = ReferenceKey::from_bytes(*key);
+                let (lineage, flow) = (marks.lineage.as_str(), self.intent.flow.to_string());
+                let opened = Commitment::to_reference(&key, lineage, &flow);
+                Commitment::from_bytes(*committed.as_bytes()) == opened
+            }
+            _ => false,
         }
     }
 
@@ -389,13 +407,14 @@ pub(crate) fn marked(home: &Home) -> Result<BTreeMap<String, MarkedReceipt>> {
     Ok(marked.collect())
 }
 
-/// Whether a receipt is kept here of a delivery that was marked in a lineage.
+/// As [`marked`], of one lineage.
 ///
 /// # Errors
 /// As [`list`].
-pub(crate) fn marked_in(home: &Home, lineage: &str) -> Result<bool> {
-    let kept = marked(home)?;
-    Ok(kept.values().any(|of| of.marks.lineage.as_str() == lineage))
+pub(crate) fn of_lineage(home: &Home, lineage: &str) -> Result<Vec<MarkedReceipt>> {
+    let kept = marked(home)?.into_values();
+    let of_lineage = kept.filter(|of| of.marks.lineage.as_str() == lineage);
+    Ok(of_lineage.collect())
 }
 
 /// Every receipt with its file, verified with the log's key.

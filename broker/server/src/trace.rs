@@ -3,14 +3,15 @@
 //! [`Scoring::score`] takes the [`Recorded`] that only the ledger makes, so nothing is scored before its file's digest and
 //! row count are durable. The broker sees mark tags and cells, never the file, which holds identifiers.
 
+mod codes;
 pub(crate) mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use counterfoil_audit::entry::{Digest, Label};
-use counterfoil_proto::leak::LeakContent;
+use counterfoil_proto::leak::{CODES, LeakContent};
 use counterfoil_proto::report::{
-    AccusedFlow, AccusedRecipient, ColumnRead, Evidence, Shortfall, TraceReport,
+    AccusedFlow, AccusedRecipient, CodedFlow, ColumnRead, Evidence, Shortfall, TraceReport,
 };
 use counterfoil_watermark::{
     Assignment, Commitment, Leak, Level, Lineage, MarkError, MarkTag, MasterKey, Reading, Standard,
@@ -102,22 +103,20 @@ impl Scoring {
         master: &MasterKey,
         progress: impl FnMut(usize),
     ) -> Result<Scored, Unscored> {
+        let coded = codes::found(&self.candidates, &self.name, content, master)?;
         let leak = self.leak(content)?;
-        let known = self.known(content);
-        let readings = assignments(&self.lineage, &leak, &known).map_err(Unscored::Ambiguous)?;
-        if readings.is_empty() || readings.iter().all(Vec::is_empty) {
-            return Err(Unscored::NoColumn);
-        }
+        let read = self.readings(content, &leak);
+        let read = read.and_then(|readings| self.trace(&leak, readings, master));
+        let (readings, trace) = match read {
+            Ok(read) => read,
+            // What the codes say needs no score, and makes none allowed.
+            Err(Unscored::NoColumn | Unscored::TooLittle) if !coded.is_empty() => {
+                let dataset = master.dataset(self.name.as_str());
+                (Vec::new(), Trace::new(&self.lineage, &dataset, &leak, &[]))
+            }
+            Err(why) => return Err(why),
+        };
         let suspects = self.suspects(master)?;
-        let trace = Trace::new(
-            &self.lineage,
-            &master.dataset(self.name.as_str()),
-            &leak,
-            &readings,
-        );
-        if trace.reads(Level::Recipient) < READS_MIN {
-            return Err(Unscored::TooLittle);
-        }
         let verdict = trace.accuse(Standard::one_in(FALSE_NAMING_ONE_IN), &suspects, progress);
         Ok(Scored {
             scoring: recorded.index(),
@@ -125,8 +124,32 @@ impl Scoring {
             columns: self.columns(readings.first()),
             reads: [Level::Recipient, Level::Flow].map(|level| trace.reads(level)),
             accused: self.accused(&verdict),
+            coded,
             verdict,
         })
+    }
+
+    fn readings(&self, content: &LeakContent, leak: &Leak) -> Result<Vec<Assignment>, Unscored> {
+        let known = self.known(content);
+        let readings = assignments(&self.lineage, leak, &known).map_err(Unscored::Ambiguous)?;
+        if readings.is_empty() || readings.iter().all(Vec::is_empty) {
+            return Err(Unscored::NoColumn);
+        }
+        Ok(readings)
+    }
+
+    fn trace(
+        &self,
+        leak: &Leak,
+        readings: Vec<Assignment>,
+        master: &MasterKey,
+    ) -> Result<(Vec<Assignment>, Trace), Unscored> {
+        let dataset = master.dataset(self.name.as_str());
+        let trace = Trace::new(&self.lineage, &dataset, leak, &readings);
+        if trace.reads(Level::Recipient) < READS_MIN {
+            return Err(Unscored::TooLittle);
+        }
+        Ok((readings, trace))
     }
 
     /// Recipients that are candidates.
@@ -138,8 +161,10 @@ impl Scoring {
         let bits = self.lineage.bits();
         let tags = content.mark_tags.iter();
         let tags: Option<Vec<_>> = tags.map(|tag| MarkTag::new(*tag, bits)).collect();
-        Leak::new(tags.ok_or(Unscored::Content)?, content.columns.clone())
-            .map_err(|_| Unscored::Content)
+        let columns = content.columns.iter().zip(&content.known);
+        let columns = columns.filter(|(_, known)| known.as_deref() != Some(CODES));
+        let columns = columns.map(|(cells, _)| cells.clone()).collect();
+        Leak::new(tags.ok_or(Unscored::Content)?, columns).map_err(|_| Unscored::Content)
     }
 
     /// A tag's name may stand for several columns of the lineage (other forms in other agreements): then it says nothing.
@@ -151,7 +176,9 @@ impl Scoring {
             let (place, _) = named.next()?;
             named.next().is_none().then_some(place)
         };
-        content.known.iter().map(place).collect()
+        let known = content.known.iter();
+        let known = known.filter(|known| known.as_deref() != Some(CODES));
+        known.map(place).collect()
     }
 
     /// Derives every candidate's keys, and compares each with what the log committed to when it left.
@@ -274,6 +301,7 @@ pub(crate) struct Scored {
     columns: Vec<ColumnRead>,
     reads: [u64; 2],
     accused: Vec<AccusedRecipient>,
+    coded: Vec<CodedFlow>,
     verdict: Verdict,
 }
 
@@ -291,6 +319,12 @@ impl Scored {
         self.accused
             .iter()
             .map(|accused| accused.recipient.as_str())
+    }
+
+    /// Recipients whose reference codes are in the file.
+    pub(crate) fn coded(&self) -> impl Iterator<Item = &str> {
+        let recipients = self.coded.iter().map(|coded| coded.recipient.as_str());
+        recipients.collect::<BTreeSet<_>>().into_iter()
     }
 
     /// Candidates that were scored.
@@ -322,6 +356,7 @@ impl Scored {
             false_naming_one_in: FALSE_NAMING_ONE_IN,
             log10_threshold: rounded(self.verdict.ln_threshold / std::f64::consts::LN_10),
             accused: self.accused,
+            coded: self.coded,
             others: others(self.verdict.others.bins()),
             keys_compared: self.verdict.candidates + 1,
             shortfall,

@@ -36,6 +36,7 @@ pub struct MarkTerms {
     bits: TagBits,
     epoch: u32,
     tags: Vec<MarkedTag>,
+    reference_codes: bool,
     lineage: Lineage,
     name: Box<str>,
 }
@@ -66,6 +67,18 @@ impl MarkTerms {
     pub fn lineage_of(&self, tags: &[TagName]) -> Lineage {
         let asked = |column: &Column| tags.iter().any(|tag| tag.as_str() == column.name());
         self.lineage.restricted(asked)
+    }
+
+    /// Whether some of these tags carry marks: only then do rows of a flow have mark tags.
+    #[must_use]
+    pub fn mark_any(&self, tags: &[TagName]) -> bool {
+        !self.lineage_of(tags).columns().is_empty()
+    }
+
+    /// Whether each row that is delivered has a reference code.
+    #[must_use]
+    pub fn reference_codes(&self) -> bool {
+        self.reference_codes
     }
 
     /// The lineage's name, `OWNER/DATASET/EPOCH/BITS/SELECTED`: all agreements of one name have one set of keys, and
@@ -106,6 +119,8 @@ pub struct MarkReach {
     pub tags: Vec<String>,
     /// Those of them whose values have no `weights`: no move is left out there because it leads to a rare value.
     pub unweighted: Vec<String>,
+    /// Whether each delivered row has a reference code.
+    pub reference_codes: bool,
     /// Rows by which a recipient is named who leaks alone, and so on for more together; as far as any number of rows does.
     pub rows_by_colluders: Vec<u64>,
     /// Rows by which the flow is told too, not only the recipient. None: no number of rows does.
@@ -125,6 +140,7 @@ impl MarkReach {
             tag_bits: marks.bits.get(),
             tags: marks.tags.iter().map(|tag| tag.name.to_string()).collect(),
             unweighted: unweighted.collect(),
+            reference_codes: marks.reference_codes,
             rows_by_colluders: reach.rows_by_colluders(),
             rows_for_flow: reach.rows_for_flow(),
             largest_flow: reach.traceability(rows_per_flow.into()),
@@ -163,6 +179,8 @@ pub(super) fn read(field: &Field<'_>, marked: Option<&Marked<'_>>) -> Option<Mar
             field.integer(1..=u64::from(u32::MAX))
         });
     let tags_field = table.required("tags");
+    let codes = table.optional("reference_codes");
+    let reference_codes = codes.map_or(Some(false), |field| field.boolean());
     table.finish();
     let bits = bits_field.map_or(Some(TAG_BITS_DEFAULT.into()), |field| {
         field.integer(TagBits::MIN.into()..=TagBits::MAX.into())
@@ -179,7 +197,13 @@ pub(super) fn read(field: &Field<'_>, marked: Option<&Marked<'_>>) -> Option<Mar
         .and_then(|share| Ok((share, share.selected(bits)?)))
         .map_err(|fault| budget_field.note(fault.to_string(), "a larger budget or rows_min"))
         .ok()?;
-    let (tags, columns) = columns(&tags_field?, marked.tagged, share, bits)?;
+    let reference_codes = reference_codes?;
+    let tags_field = tags_field?;
+    let (tags, columns) = if reference_codes && tags_field.entries()?.is_empty() {
+        Default::default()
+    } else {
+        columns(&tags_field, marked.tagged, share, bits)?
+    };
     let epoch = u32::try_from(epoch?).ok()?;
     let (owner, dataset, width) = (marked.owner, marked.dataset, bits.get());
     let name = format!("{owner}/{dataset}/{epoch}/{width}/{selected}");
@@ -190,6 +214,7 @@ pub(super) fn read(field: &Field<'_>, marked: Option<&Marked<'_>>) -> Option<Mar
         bits,
         epoch,
         tags,
+        reference_codes,
         // Names of tags differ, so no column is there twice.
         lineage: Lineage::new(columns, bits).ok()?,
         name: name.into(),
@@ -493,13 +518,20 @@ fn ends(first: &str, last: &str) -> Option<(Date, Date)> {
 pub(super) fn canonical(terms: &Terms) -> Option<Value> {
     let marks = terms.marks.as_ref()?;
     let tags: Map<String, Value> = marks.tags.iter().map(tag_json).collect();
-    Some(json!({
+    let mut section = json!({
         "budget": marks.budget,
         "rows_min": marks.rows_min,
         "tag_bits": marks.bits.get(),
         "epoch": marks.epoch,
         "tags": tags,
-    }))
+    });
+    // As every section is signed that was written before there were codes.
+    if marks.reference_codes
+        && let Some(section) = section.as_object_mut()
+    {
+        section.insert("reference_codes".into(), true.into());
+    }
+    Some(section)
 }
 
 fn tag_json(tag: &MarkedTag) -> (String, Value) {

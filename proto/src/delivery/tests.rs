@@ -23,6 +23,7 @@ fn table(rows: usize) -> Delivery {
         rows: delivered,
         generalised: "none".into(),
         suppressed: "under 20".into(),
+        reference_key: None,
     }
 }
 

@@ -325,6 +325,9 @@ events! {
         candidates: Integer,
         /// Recipients that are named; none if nobody can be.
         named: List<OrgName>,
+        /// Recipients whose reference codes are in the file. Absent if nobody's are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        coded: Option<List<OrgName>>,
         /// Digest of the signed report.
         report_sha256: Digest,
     }

@@ -131,6 +131,17 @@ fn describe_marks(reach: &MarkReach) -> String {
         || "which flow it was cannot be told".to_owned(),
         |rows| format!("{rows} rows tell which flow of one recipient it was"),
     );
+    let codes = if reach.reference_codes {
+        "  each delivered row has a reference code: seen, and easily taken away\n"
+    } else {
+        ""
+    };
+    if reach.tags.is_empty() {
+        return format!(
+            "no tag carries marks in lineage `{}`\n{codes}",
+            reach.lineage
+        );
+    }
     let weights = if reach.unweighted.is_empty() {
         String::new()
     } else {
@@ -140,7 +151,7 @@ fn describe_marks(reach: &MarkReach) -> String {
         )
     };
     format!(
-        "marks of lineage `{}` in {}: {rows}; {flow}\n  the largest flow: {}\n{weights}  agree on budget, rows_min and tag_bits with every recipient of the dataset: marks withstand together only those of one lineage\n",
+        "marks of lineage `{}` in {}: {rows}; {flow}\n  the largest flow: {}\n{weights}{codes}  agree on budget, rows_min and tag_bits with every recipient of the dataset: marks withstand together only those of one lineage\n",
         reach.lineage,
         reach.tags.join(", "),
         reach.largest_flow

@@ -125,6 +125,12 @@ fn describe_proposal(prepared: &Prepared, proposed: &Proposed, args: &TraceArgs)
 }
 
 fn describe_rows(rows: &Resolved) -> String {
+    if rows.codes_only {
+        return format!(
+            "{} rows, {} with a reference code: only codes are looked at, for too few rows are of known customers or could carry marks",
+            rows.rows, rows.used
+        );
+    }
     format!(
         "{} rows, {} of customers that are known by {}; not used: {} without an identifier, {} unknown, {} of several customers, {} unreadable",
         rows.rows,
@@ -155,6 +161,17 @@ fn describe(traced: &Traced) -> String {
                 flow.flow, flow.agreement, flow.version, flow.entry, flow.time
             );
         }
+    }
+    for coded in &report.coded {
+        text += &format!(
+            "  flow `{}` under `{}` v{}, entry {}, {}: {} rows by their codes, which show whose delivery was copied and not who leaked it\n",
+            coded.flow.flow,
+            coded.flow.agreement,
+            coded.flow.version,
+            coded.flow.entry,
+            coded.flow.time,
+            coded.rows
+        );
     }
     let read: Vec<&str> = report
         .columns

@@ -111,6 +111,7 @@ mod tests {
                 rows: delivered,
                 generalised: String::new(),
                 suppressed: String::new(),
+                reference_key: None,
             };
             let sealed = delivery.seal(&secret.public_bytes(), &context, &mut rand::rng());
             let len = sealed.unwrap().len() as u64;

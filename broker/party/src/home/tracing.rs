@@ -53,7 +53,9 @@ impl Home {
     ) -> Result<Option<TraceKey>> {
         let name = trace_file(lineage);
         let Some(bytes) = self.read(&name, KEY_BYTES_MAX)?.map(Zeroizing::new) else {
-            if !receipts::marked_in(self, lineage)? {
+            // Where rows have nothing but reference codes there is no key.
+            let kept = receipts::of_lineage(self, lineage)?;
+            if kept.iter().all(|of| of.marks.columns.as_slice().is_empty()) {
                 return Ok(None);
             }
             return Err(self.damaged(
@@ -92,7 +94,7 @@ impl Home {
     /// The home cannot be read.
     pub(crate) fn knows_lineage(&self, lineage: &str) -> Result<bool> {
         let key = self.read(trace_file(lineage), KEY_BYTES_MAX)?;
-        Ok(key.map(Zeroizing::new).is_some() || receipts::marked_in(self, lineage)?)
+        Ok(key.map(Zeroizing::new).is_some() || !receipts::of_lineage(self, lineage)?.is_empty())
     }
 }
 

@@ -138,7 +138,8 @@ pub(super) fn plan(
             Some(loaded.map_err(|error| Unfit::Own(error.into()))?)
         }
     };
-    let marks = trace_keys.map(|home| MarkTags::of(home, agreement, dataset.customer_key()));
+    let marks =
+        trace_keys.map(|home| MarkTags::of(home, agreement, &request.tags, dataset.customer_key()));
     Ok(Plan {
         proofs,
         marks: marks.transpose()?.flatten(),

@@ -1,6 +1,7 @@
 //! Mark tags: the pseudonyms by which the broker marks rows without knowing anybody.
 
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_policy::text::TagName;
 use counterfoil_watermark::{TagBits, TraceKey};
 
 use crate::data::{CustomerKey, Row};
@@ -19,16 +20,18 @@ pub(super) struct MarkTags {
 }
 
 impl MarkTags {
-    /// Of an agreement with marks, with the key of its lineage, which is made when it is first needed; none of another.
+    /// Of a flow in which something is marked, with the key of the lineage, which is made when it is first needed; none of
+    /// another: the broker gets no lasting pseudonym for nothing.
     ///
     /// # Errors
     /// As [`Home::make_trace_key`].
     pub(super) fn of(
         home: &Home,
         agreement: &Agreement,
+        asked: &[TagName],
         customer: CustomerKey,
     ) -> Result<Option<Self>> {
-        let Some(marks) = agreement.marks() else {
+        let Some(marks) = agreement.marks().filter(|marks| marks.mark_any(asked)) else {
             return Ok(None);
         };
         Ok(Some(Self {

@@ -83,6 +83,7 @@ impl World {
             rows,
             generalised: "fewer than 20".into(),
             suppressed: "fewer than 20".into(),
+            reference_key: None,
         };
         let sealed = delivery
             .seal(&secret.public_bytes(), &context, &mut rand::rng())

@@ -10,6 +10,7 @@ use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_policy::text::{FlowId, TagName};
 use counterfoil_proto::delivery::Delivery;
 use counterfoil_proto::v1::AcknowledgeRequest;
+use counterfoil_watermark::ReferenceKey;
 
 use crate::audit;
 use crate::audit::log_key;
@@ -259,14 +260,22 @@ impl Output {
                 "the broker delivered {strangers} rows of customers that are not in the own file: nothing was written"
             )));
         }
-        let names = prepare::output_columns(&self.columns, &self.tags);
+        let codes = delivery.reference_key.as_ref();
+        let codes = codes.map(|key| ReferenceKey::from_bytes(key.0));
+        let names = prepare::output_columns(&self.columns, &self.tags, codes.is_some());
         let mut output = OutputFile::create(&self.path, &names, self.overwrite)?;
         let mut all = OwnReader::open(&self.home, self.flow)?;
         let mut written = 0;
         for row in 0.. {
             let Some(own) = all.next_row()? else { break };
-            if let Some((_, values)) = placed.of(row).and_then(|number| rows.get(number)) {
-                output.write_row(own.iter().map(String::as_str).chain(values))?;
+            let number = placed.of(row);
+            if let Some((_, values)) = number.and_then(|number| rows.get(number)) {
+                let code = codes.as_ref().zip(number);
+                let code = code.and_then(|(key, number)| {
+                    Some(key.code(u32::try_from(number).ok()?).to_string())
+                });
+                let code = code.iter().map(String::as_str);
+                output.write_row(own.iter().map(String::as_str).chain(values).chain(code))?;
                 written += 1;
             }
         }

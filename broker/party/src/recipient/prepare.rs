@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use counterfoil_policy::agreement::{Agreement, IdentifierType};
+use counterfoil_policy::agreement::{Agreement, IdentifierType, MarkTerms};
 use counterfoil_policy::text::TagName;
 use counterfoil_psi::{IdentifierKind, Normaliser, Region};
 
@@ -22,10 +22,15 @@ pub(super) struct Plan {
     pub(super) tags: Vec<TagName>,
     /// Identifier column, then carried ones.
     pub(super) columns: Vec<String>,
+    /// Whether delivered rows have reference codes.
+    coded: bool,
     /// Absolute, so that a resumed flow writes to the same file from any directory.
     pub(super) output: PathBuf,
     normaliser: Normaliser,
 }
+
+/// The output's column of reference codes, its last.
+const CODES_COLUMN: &str = "reference_code";
 
 /// Checks the options.
 ///
@@ -47,6 +52,7 @@ pub(super) fn plan(options: &ExchangeOptions, agreement: &Agreement) -> Result<P
     let output =
         std::path::absolute(&options.output).map_err(|e| Error::io("open", &options.output, e))?;
     let plan = Plan {
+        coded: agreement.marks().is_some_and(MarkTerms::reference_codes),
         identifier,
         tags,
         columns,
@@ -114,7 +120,7 @@ fn in_agreed_order(asked: &[TagName], agreement: &Agreement) -> Vec<TagName> {
 
 /// Finds out now whether the output can be written, not after the data has been released.
 fn check_output(plan: &Plan, overwrite: bool) -> Result<()> {
-    let names = output_columns(&plan.columns, &plan.tags);
+    let names = output_columns(&plan.columns, &plan.tags, plan.coded);
     for (index, name) in names.iter().enumerate() {
         if names.iter().take(index).any(|earlier| earlier == name) {
             return Err(Error::Input(format!(
@@ -126,12 +132,15 @@ fn check_output(plan: &Plan, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn output_columns<'n>(columns: &'n [String], tags: &'n [TagName]) -> Vec<&'n str> {
-    columns
-        .iter()
-        .map(String::as_str)
-        .chain(tags.iter().map(TagName::as_str))
-        .collect()
+pub(super) fn output_columns<'n>(
+    columns: &'n [String],
+    tags: &'n [TagName],
+    coded: bool,
+) -> Vec<&'n str> {
+    let tags = tags.iter().map(TagName::as_str);
+    let codes = coded.then_some(CODES_COLUMN);
+    let own = columns.iter().map(String::as_str);
+    own.chain(tags).chain(codes).collect()
 }
 
 /// Reads the source; carried cells are kept in a file in `directory` meanwhile. Blocks.

@@ -145,6 +145,7 @@ fn delivery(mut rows: Vec<([u8; 16], [&str; 2])>) -> Delivery {
         rows: delivered,
         generalised: "fewer than 20".into(),
         suppressed: "fewer than 20".into(),
+        reference_key: None,
     }
 }
 

@@ -29,7 +29,7 @@ pub fn page(traced: &Traced) -> String {
         page,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Trace {incident}</title><style>{STYLE}</style>\
 <h1>Trace of a leaked file</h1><p>Incident <code>{incident}</code>, {time}, scored by <code>{broker}</code> for \
-<code>{org}</code>.</p>{verdict}<h2>Scores</h2>{chart}<h2>Named</h2>{named}<h2>The file</h2>{file}<h2>How sure this is</h2>{sure}\
+<code>{org}</code>.</p>{verdict}<h2>Scores</h2>{chart}<h2>Named</h2>{named}{coded}<h2>The file</h2>{file}<h2>How sure this is</h2>{sure}\
 <h2>As signed by the broker</h2><pre>{note}</pre></html>",
         incident = escaped(&report.incident),
         time = escaped(&report.time),
@@ -38,6 +38,7 @@ pub fn page(traced: &Traced) -> String {
         verdict = verdict(report),
         chart = chart(report),
         named = named(report),
+        coded = coded(report),
         file = file(traced),
         sure = sure(traced),
         note = escaped(&traced.note),
@@ -70,20 +71,44 @@ fn named(report: &TraceReport) -> String {
     rows + "</table>"
 }
 
+fn coded(report: &TraceReport) -> String {
+    if report.coded.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "<h2>Reference codes</h2><table><tr><th>Recipient</th><th>Rows</th><th>Flow, agreement, entry, time</th></tr>",
+    );
+    for coded in &report.coded {
+        let _ = write!(
+            text,
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escaped(&coded.recipient),
+            coded.rows,
+            one_flow(&coded.flow)
+        );
+    }
+    text + "</table><p>A code that nobody copied is right with a chance of 2<sup>-64</sup>. Codes show from which delivery rows were \
+copied, and not who did it: the recipient, the broker, and whoever saw a copy could. They are no part of E, and their absence says nothing.</p>"
+}
+
+fn one_flow(flow: &AccusedFlow) -> String {
+    format!(
+        "<code>{}</code>, {} v{}, entry {}, {}",
+        escaped(&flow.flow),
+        escaped(&flow.agreement),
+        flow.version,
+        flow.entry,
+        escaped(&flow.time)
+    )
+}
+
 fn flows(accused: &AccusedRecipient) -> String {
     let told = accused.flows.iter().any(|flow| flow.evidence.is_some());
     let one = |flow: &AccusedFlow| {
         let evidence = flow.evidence.map_or_else(String::new, |evidence| {
             format!(" (log10 E {:.2}, p {:.1e})", evidence.log10_e, evidence.p)
         });
-        format!(
-            "<code>{}</code>, {} v{}, entry {}, {}{evidence}",
-            escaped(&flow.flow),
-            escaped(&flow.agreement),
-            flow.version,
-            flow.entry,
-            escaped(&flow.time)
-        )
+        one_flow(flow) + &evidence
     };
     let all: Vec<String> = accused.flows.iter().map(one).collect();
     if told {

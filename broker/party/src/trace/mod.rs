@@ -4,6 +4,7 @@
 //! broker alone has the keys of the symbols. The file never leaves the owner: what is sent are tags, and cells that could carry
 //! marks. A maker asks ([`propose`]), a checker has it scored ([`score`]), and the broker records both before it scores.
 
+mod codes;
 mod file;
 mod html;
 mod report;
@@ -33,6 +34,7 @@ use crate::taxonomies;
 use crate::transport::Broker;
 
 use file::LeakedFile;
+use resolve::Tagged;
 use sent::Sent;
 
 pub use html::page;
@@ -119,9 +121,32 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
         ))
     })?;
     let key = home.trace_key(&name, &dataset.customer_key())?;
-    let key = key.ok_or_else(|| nothing_delivered(options))?;
     let file = LeakedFile::read(&options.file)?;
-    let tagged = resolve::resolve(&file, dataset, &name, &key, lineage.bits())?;
+    let codes = codes::columns(&file);
+    let tagged = key
+        .ok_or_else(|| nothing_delivered(options))
+        .and_then(|key| resolve::resolve(&file, dataset, &name, &key, lineage.bits()));
+    let scored = tagged.and_then(|tagged| {
+        enough(&tagged, options)?;
+        let mut sent = Sent::of(&file, &tagged, &lineage, options)?;
+        sent.add_codes(&file, &tagged, &codes);
+        Ok((sent, tagged.resolved))
+    });
+    let (sent, resolved) = match scored {
+        // Codes need neither identifiers nor many rows.
+        Err(Error::Input(_)) if !codes.is_empty() => codes::alone(&file, &codes),
+        scored => scored?,
+    };
+    Ok(Prepared {
+        lineage: name,
+        file_sha256: file.sha256,
+        content: sent.content.encode()?,
+        resolved,
+        columns: sent.names,
+    })
+}
+
+fn enough(tagged: &Tagged, options: &TraceOptions) -> Result<()> {
     let customers: BTreeSet<MarkTag> = tagged.tags.iter().map(|(_, tag)| *tag).collect();
     if (customers.len() as u64) < LEAK_ROWS_MIN {
         return Err(Error::Input(format!(
@@ -130,14 +155,7 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
             options.dataset
         )));
     }
-    let sent = Sent::of(&file, &tagged, &lineage, options)?;
-    Ok(Prepared {
-        lineage: name,
-        file_sha256: file.sha256,
-        content: sent.content.encode()?,
-        resolved: tagged.resolved,
-        columns: sent.names,
-    })
+    Ok(())
 }
 
 /// Lineages of the dataset from which something was delivered: name, and the columns of all agreements.

@@ -76,41 +76,71 @@ pub(super) fn verify(
 fn compare(home: &Home, report: &TraceReport) -> Result<Commitments> {
     let kept = receipts::marked(home)?;
     let mut commitments = Commitments::default();
+    for coded in &report.coded {
+        let (flow, recipient) = (&coded.flow, coded.recipient.as_str());
+        let agrees = |receipt: &receipts::MarkedReceipt| {
+            let committed = receipt.marks.reference_key.map(|key| key.to_string());
+            is_of(receipt, report, recipient, flow)
+                && committed.as_ref() == Some(&flow.key_commitment)
+        };
+        commitments.count(&flow.flow, kept.get(&flow.flow).map(agrees))?;
+    }
     for accused in &report.accused {
         for flow in &accused.flows {
-            match kept.get(&flow.flow) {
-                None => commitments.without_receipt += 1,
-                Some(receipt) if agrees(receipt, report, accused, flow) => {
-                    commitments.in_receipts += 1
-                }
-                Some(_) => {
-                    return Err(Error::Unverified(format!(
-                        "the broker's report: the key of flow `{}` is not the one that the log committed to when it left; keep the report and the receipt as evidence",
-                        flow.flow
-                    )));
-                }
-            }
+            let agrees = |receipt: &receipts::MarkedReceipt| {
+                is_of(receipt, report, &accused.recipient, flow)
+                    && receipt.marks.recipient_key.to_string() == accused.key_commitment
+                    && receipt.marks.flow_key.to_string() == flow.key_commitment
+            };
+            commitments.count(&flow.flow, kept.get(&flow.flow).map(agrees))?;
         }
     }
     Ok(commitments)
 }
 
-fn agrees(
+impl Commitments {
+    fn count(&mut self, flow: &str, agrees: Option<bool>) -> Result<()> {
+        match agrees {
+            None => self.without_receipt += 1,
+            Some(true) => self.in_receipts += 1,
+            Some(false) => {
+                return Err(Error::Unverified(format!(
+                    "the broker's report: the key of flow `{flow}` is not the one that the log committed to when it left; keep the report and the receipt as evidence"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_of(
     receipt: &receipts::MarkedReceipt,
     report: &TraceReport,
-    accused: &AccusedRecipient,
+    recipient: &str,
     flow: &AccusedFlow,
 ) -> bool {
     receipt.entry == flow.entry
-        && receipt.recipient == accused.recipient
+        && receipt.recipient == recipient
         && receipt.marks.lineage.as_str() == report.lineage
-        && receipt.marks.recipient_key.to_string() == accused.key_commitment
-        && receipt.marks.flow_key.to_string() == flow.key_commitment
 }
 
 /// The outcome in a sentence or two.
 #[must_use]
 pub fn verdict(report: &TraceReport) -> String {
+    let coded = report.coded.iter().map(|coded| {
+        format!(
+            " {} rows have reference codes of flow `{}`, delivered to `{}`: they are copied from that delivery, by whoever had it.",
+            coded.rows, coded.flow.flow, coded.recipient
+        )
+    });
+    marked(report) + &coded.collect::<String>()
+}
+
+/// What the marks say.
+fn marked(report: &TraceReport) -> String {
+    if report.readings == 0 && report.accused.is_empty() {
+        return "No marks were scored.".to_owned();
+    }
     if report.accused.is_empty() {
         let more = report.shortfall.map_or_else(String::new, |missing| {
             let unaltered = missing.rows_more_unaltered.map_or_else(

@@ -1,11 +1,11 @@
 //! What of a leaked file is sent to the broker: cells that could carry marks, and nothing else.
 
-use counterfoil_proto::leak::LeakContent;
+use counterfoil_proto::leak::{CODES, LeakContent};
 use counterfoil_watermark::{Assignment, Leak, Lineage, MarkError, MarkTag, assignments};
 
-use super::TraceOptions;
 use super::file::LeakedFile;
 use super::resolve::Tagged;
+use super::{TraceOptions, codes};
 use crate::error::{Error, Result};
 
 /// What is sent, and of which columns.
@@ -75,6 +75,21 @@ impl Sent {
             ));
         }
         Ok(sent)
+    }
+
+    /// The codes of the rows that are sent.
+    pub(super) fn add_codes(&mut self, file: &LeakedFile, tagged: &Tagged, codes: &[usize]) {
+        for place in codes {
+            let cells = file.cells.get(*place);
+            let cell = |(row, _): &(usize, MarkTag)| {
+                let cell = cells.and_then(|cells| cells.get(*row));
+                cell.map_or_else(Box::default, |cell| codes::shown(cell))
+            };
+            let column = tagged.tags.iter().map(cell).collect();
+            self.content.columns.push(column);
+            self.content.known.push(Some(CODES.to_owned()));
+        }
+        self.names.extend(codes::names(file, codes));
     }
 }
 

@@ -348,18 +348,19 @@ fn check_columns(
     }))
 }
 
-/// Rows have mark tags if the agreement has marks, and only then.
+/// Rows have mark tags if a tag that was asked for carries marks, and only then.
 fn check_marks(running: &Running, layout: Layout, marked: bool) -> Result<Layout, Status> {
     // A measure flow delivers no row that could carry a mark.
-    let asked = running.agreement.marks().is_some() && running.plan.is_none();
+    let bits = running.agreement.mark_bits(&running.request.body().tags);
+    let asked = bits.is_some() && running.plan.is_none();
     match (marked, asked) {
         (true, true) => Ok(layout.marked()),
         (false, false) => Ok(layout),
         (false, true) => Err(Status::failed_precondition(
-            "the agreement asks for marks, and the owner's rows have no mark tags: nothing was joined",
+            "a tag that was asked for carries marks, and the owner's rows have no mark tags: nothing was joined",
         )),
         (true, false) => Err(Status::failed_precondition(
-            "the owner's rows have mark tags, and the agreement asks for no marks: nothing was joined",
+            "the owner's rows have mark tags, and no tag that was asked for carries marks: nothing was joined",
         )),
     }
 }

@@ -10,7 +10,7 @@ use counterfoil_audit::entry::{
 use counterfoil_audit::note::Note;
 use counterfoil_policy::text::ContentDigest;
 use counterfoil_proto::WireError;
-use counterfoil_proto::leak::LeakContent;
+use counterfoil_proto::leak::{CODES, LeakContent};
 use counterfoil_proto::limits::LEAK_BYTES_MAX;
 use counterfoil_proto::v1::traces_server::Traces;
 use counterfoil_proto::v1::{
@@ -111,6 +111,10 @@ fn read(received: &Received) -> Result<Option<(Content, LeakContent)>, WireError
         sha256,
         rows: leak.mark_tags.len() as u64,
         tags: leak.mark_tags.iter().collect::<HashSet<_>>().len() as u64,
+        codes_only: leak
+            .known
+            .iter()
+            .all(|known| known.as_deref() == Some(CODES)),
     };
     Ok(Some((content, leak)))
 }
@@ -243,6 +247,9 @@ async fn conclude(
     let named = scored.named().map(OrgName::new);
     let named: Vec<OrgName> = named.collect::<Result<_, _>>().map_err(failed)?;
     let candidates = scored.candidates();
+    let coded = scored.coded().map(OrgName::new);
+    let coded: Vec<OrgName> = coded.collect::<Result<_, _>>().map_err(failed)?;
+    let coded = (!coded.is_empty()).then(|| List::new(coded));
     let said = Said {
         broker: &broker.home.config().name,
         time: timestamp()?.to_string(),
@@ -268,6 +275,7 @@ async fn conclude(
         scoring: integer(authorised.index())?,
         candidates: integer(candidates)?,
         named: List::new(named).map_err(failed)?,
+        coded: coded.transpose().map_err(failed)?,
         report_sha256: Digest::from_bytes(Sha256::digest(note.as_bytes()).into()),
     };
     let events = opened.into_iter().chain([concluded.into()]).collect();

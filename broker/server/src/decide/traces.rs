@@ -34,6 +34,8 @@ pub(crate) struct Content {
     pub(crate) rows: u64,
     /// Different mark tags: a symbol that is read many times is still one.
     pub(crate) tags: u64,
+    /// Nothing but reference codes: no score could tell a mark.
+    pub(crate) codes_only: bool,
 }
 
 /// A request that two people of the lineage's owner signed, and that has not been scored.
@@ -173,7 +175,7 @@ fn check_content(request: &ScoringRequest, content: Option<Content>) -> Result<(
             "the content of the request",
         )
     })?;
-    if content.rows.min(content.tags) < LEAK_ROWS_MIN {
+    if !content.codes_only && content.rows.min(content.tags) < LEAK_ROWS_MIN {
         return Err(Refusal::new(
             "too_few_rows",
             format!(

@@ -10,7 +10,7 @@ use counterfoil_audit::entry::{
     Column, FlowRefused, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, RemovedOfTag,
     Retention, Transform,
 };
-use counterfoil_policy::agreement::{Agreement, MarkTerms};
+use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::coarse::{CoarseCount, CoarseShare};
 use counterfoil_policy::minimise::{Report, TagLoss};
 use counterfoil_policy::tag::Tag;
@@ -174,7 +174,7 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
             .unwrap_or_else(PoisonError::into_inner),
         Gathered::Rows(Common::new(
             tags.iter().copied(),
-            agreement.marks().map(MarkTerms::bits),
+            agreement.mark_bits(asked),
         )),
     );
     let common = match gathered {

@@ -11,9 +11,9 @@ use counterfoil_policy::minimise::{Minimised, Report, Table};
 use counterfoil_policy::tag::Tag;
 use counterfoil_policy::text::TagName;
 use counterfoil_proto::WireError;
-use counterfoil_proto::delivery::{DeliveredRows, Delivery, DeliveryContext};
+use counterfoil_proto::delivery::{DeliveredRows, Delivery, DeliveryContext, ReferenceSecret};
 use counterfoil_watermark::{
-    Commitment, DatasetKey, Embedder, Lineage, MarkTag, MasterKey, Reach, SymbolKey,
+    Commitment, DatasetKey, Embedder, Lineage, MarkTag, MasterKey, Reach, ReferenceKey, SymbolKey,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -40,6 +40,7 @@ struct Marks {
     lineage: Lineage,
     /// Names of the table's columns.
     tags: Vec<TagName>,
+    codes: Option<ReferenceKey>,
 }
 
 /// Rows of which no combination is rare.
@@ -47,6 +48,7 @@ pub(crate) struct Minimal {
     minimised: Minimised,
     match_ids: Vec<MatchId>,
     marks: Option<ReleaseMarks>,
+    codes: Option<ReferenceKey>,
 }
 
 /// What a delivery says beside its rows.
@@ -73,13 +75,12 @@ impl Marked {
     ) -> Result<Self, ValueError> {
         let (mut table, match_ids, mark_tags) = common.into_parts();
         let asked: Vec<TagName> = tags.iter().map(|tag| tag.name().clone()).collect();
-        let carried = agreement
-            .marks()
-            .map(|terms| (terms, terms.lineage_of(&asked)));
         // A flow that asks for none of the marked tags is not marked.
-        let marks = match carried.filter(|(_, lineage)| !lineage.columns().is_empty()) {
+        let carries = |terms: &&MarkTerms| terms.mark_any(&asked) || terms.reference_codes();
+        let marks = match agreement.marks().filter(carries) {
             None => None,
-            Some((terms, lineage)) => {
+            Some(terms) => {
+                let lineage = terms.lineage_of(&asked);
                 let keys = Keys::derive(master, terms, whose);
                 keys.embed(&lineage, tags, &mark_tags, &mut table);
                 Some(Marks {
@@ -87,6 +88,7 @@ impl Marked {
                     terms: terms.clone(),
                     lineage,
                     tags: asked,
+                    codes: keys.codes,
                 })
             }
         };
@@ -100,12 +102,14 @@ impl Marked {
     /// Takes marks back, then generalises, then suppresses, until no combination has fewer than `k` rows.
     pub(crate) fn minimise(self, k: u32) -> Result<Minimal, ValueError> {
         let minimised = self.table.minimise(k);
+        let codes = self.marks.as_ref().and_then(|marks| marks.codes.clone());
         let marks = self.marks.map(|marks| marks.left_in(&minimised));
         let marks = marks.transpose()?;
         Ok(Minimal {
             minimised,
             match_ids: self.match_ids,
             marks,
+            codes,
         })
     }
 }
@@ -136,6 +140,7 @@ struct Keys {
     dataset: DatasetKey,
     recipient: SymbolKey,
     flow: SymbolKey,
+    codes: Option<ReferenceKey>,
 }
 
 impl Keys {
@@ -144,6 +149,7 @@ impl Keys {
             dataset: master.dataset(terms.name()),
             recipient: master.recipient(terms.name(), whose.recipient),
             flow: master.flow(terms.name(), whose.flow),
+            codes: (terms.reference_codes()).then(|| master.reference(terms.name(), whose.flow)),
         }
     }
 
@@ -182,6 +188,8 @@ impl Keys {
             rows_needed: None,
             colluders_max: 0,
             changed_ppm_max: None,
+            reference_key: (self.codes.as_ref())
+                .map(|key| digest(Commitment::to_reference(key, name, whose.flow))),
         })
     }
 }
@@ -204,6 +212,7 @@ impl Minimal {
             columns: head.columns,
             generalised: head.generalised,
             suppressed: head.suppressed,
+            reference_key: self.codes.map(|key| ReferenceSecret(*key.expose())),
         };
         // The table is large, and sealing takes as much again.
         drop(self.minimised);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use counterfoil_audit::entry::FlowGranted;
 use counterfoil_audit::entry::{Digest, FlowId, OrgName};
-use counterfoil_policy::agreement::{Agreement, MarkTerms};
+use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::measure::{Plan, Tally};
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_proto::v1::Offer;
@@ -132,8 +132,9 @@ impl Registry {
             Some(plan) => Gathered::Counts(Tally::new(plan.clone())),
             None => {
                 let tags = request.body().tags.iter();
+                let mark_bits = agreement.mark_bits(&request.body().tags);
                 let tags = tags.filter_map(|name| agreement.tag(name));
-                Gathered::Rows(Common::new(tags, agreement.marks().map(MarkTerms::bits)))
+                Gathered::Rows(Common::new(tags, mark_bits))
             }
         };
         let flow = grant.flow;

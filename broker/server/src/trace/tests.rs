@@ -56,6 +56,7 @@ fn release(recipient: &str, flow: FlowId) -> Release {
             rows_needed: None,
             colluders_max: 0,
             changed_ppm_max: None,
+            reference_key: None,
         },
     }
 }
@@ -170,6 +171,83 @@ fn without_the_owners_tags_or_the_brokers_keys_nothing_is_named() {
     let other = MasterKey::from_bytes([8; 32]);
     let refused = scoring().score(&recorded(), &content, &other, |_| ());
     assert!(matches!(refused, Err(Unscored::Commitment)));
+}
+
+fn coded(codes: Vec<Box<str>>) -> LeakContent {
+    LeakContent {
+        known: vec![Some(CODES.to_owned())],
+        mark_tags: vec![0; codes.len()],
+        columns: vec![codes],
+    }
+}
+
+#[test]
+fn codes_name_the_flow_whose_rows_were_copied_and_nothing_is_scored() {
+    let mut scoring = scoring();
+    let code = |flow: FlowId, row| {
+        let key = master().reference(LINEAGE, &flow.to_string());
+        Box::<str>::from(key.code(row).to_string())
+    };
+    for release in &mut scoring.candidates[1].1 {
+        let flow = release.flow.to_string();
+        let key = master().reference(LINEAGE, &flow);
+        let committed = Commitment::to_reference(&key, LINEAGE, &flow);
+        release.marks.reference_key = Some(digest(committed));
+    }
+    let (leaked, innocent) = (flow_id(1, 1), flow_id(1, 0));
+    // A row that is there twice counts once; nor does a code of a flow that had none, or one that was made up.
+    let made_up = code(innocent, 4).replacen(|_| true, "7", 20).into();
+    let without = code(flow_id(0, 0), 4);
+    let codes = vec![
+        code(leaked, 3),
+        code(leaked, 3),
+        code(leaked, 9),
+        without,
+        made_up,
+    ];
+    let scored = scoring
+        .score(&recorded(), &coded(codes), &master(), |_| ())
+        .unwrap();
+    assert_eq!(scored.named().count(), 0);
+    let recorded = recorded();
+    let said = Said {
+        broker: "broker.test",
+        time: "now".into(),
+        incident: "i",
+        entry: recorded.value(),
+    };
+    let report = scored.report(&said);
+    assert_eq!((report.readings, report.reads), (0, [0, 0]));
+    let [flow] = &report.coded[..] else {
+        panic!("{:?}", report.coded);
+    };
+    assert_eq!((flow.recipient.as_str(), flow.rows), ("broker-house", 2));
+    assert_eq!(flow.flow.flow, leaked.to_string());
+
+    // Few cells beside a code are not scored for its sake.
+    let mut few = leak("insurer", flow_id(0, 0), &owner());
+    few.mark_tags.truncate(20);
+    few.columns[0].truncate(20);
+    few.known.push(Some(CODES.to_owned()));
+    few.columns.push(vec![code(leaked, 3); 20]);
+    let scored = scoring.score(&recorded, &few, &master(), |_| ()).unwrap();
+    assert_eq!((scored.readings, scored.reads), (0, [0, 0]));
+    assert_eq!(scored.coded().collect::<Vec<_>>(), ["broker-house"]);
+
+    // A key that is not the one of then names nobody.
+    scoring.candidates[1].1[0].marks.reference_key = Some(Digest::from_bytes([9; 32]));
+    let refused = scoring.score(&recorded, &few, &master(), |_| ());
+    assert!(matches!(refused, Err(Unscored::Commitment)));
+}
+
+#[test]
+fn codes_of_nobody_name_nobody() {
+    let code = MasterKey::from_bytes([8; 32])
+        .reference(LINEAGE, "f")
+        .code(1);
+    let unknown = coded(vec![code.to_string().into(); 3]);
+    let refused = scoring().score(&recorded(), &unknown, &master(), |_| ());
+    assert!(matches!(refused, Err(Unscored::NoColumn)));
 }
 
 /// A score of a few cells tells what each of them is: whoever made the file would learn marks.

@@ -52,6 +52,10 @@ fn every_term_of_the_marks_is_signed() {
         ("rows_min = 10000", "rows_min = 10000\ntag_bits = 17"),
         ("rows_min = 10000", "rows_min = 10000\nepoch = 2"),
         ("risk_appetite = {}, ", ""),
+        (
+            "rows_min = 10000",
+            "rows_min = 10000\nreference_codes = true",
+        ),
         ("[\"own\", \"rent\"]", "[\"own\", \"for free\"]"),
         (
             "[[\"own\", \"rent\"]]",
@@ -114,6 +118,26 @@ fn weights_are_part_of_the_form() {
             "{refused}"
         );
     }
+}
+
+/// Codes are for deliveries in which nothing can be marked, too.
+#[test]
+fn codes_need_no_tag_that_carries_marks() {
+    let tags =
+        "tags = { risk_appetite = {}, age_band = {}, housing = { swaps = [[\"own\", \"rent\"]] } }";
+    assert!(marked(tags, "tags = {}").is_err());
+    let coded = marked(tags, "tags = {}\nreference_codes = true").unwrap();
+    let marks = coded.marks().unwrap();
+    assert!(marks.reference_codes() && marks.lineage().columns().is_empty());
+    assert!(coded.mark_bits(&["housing".parse().unwrap()]).is_none());
+    let plain = marked(tags, tags).unwrap();
+    assert!(!plain.marks().unwrap().reference_codes());
+    assert!(plain.mark_bits(&["housing".parse().unwrap()]).is_some());
+    assert!(
+        plain
+            .mark_bits(&["credit_amount".parse().unwrap()])
+            .is_none()
+    );
 }
 
 #[test]

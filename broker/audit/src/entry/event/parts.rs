@@ -225,6 +225,9 @@ pub struct ReleaseMarks {
     pub rows_needed: Option<Integer>,
     /// Recipients together of whom one is still named.
     pub colluders_max: u32,
+    /// Commitment to the key of the flow's reference codes. Absent if its rows have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_key: Option<Digest>,
     /// Most cells of a list or band, in a million, that the marks are said to change: more than agreed in a release of fewer rows
     /// than the agreement expects. Absent if no column is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -30,6 +30,7 @@ fn traced(accused: Vec<AccusedRecipient>) -> Traced {
             false_naming_one_in: 1_000_000_000,
             log10_threshold: 10.08,
             accused,
+            coded: Vec::new(),
             others: vec![0, 3, 1, 0],
             keys_compared: 13,
             shortfall,

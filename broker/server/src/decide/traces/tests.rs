@@ -17,7 +17,12 @@ const CONTENT: &[u8] = b"tags and cells";
 
 fn content(rows: u64, tags: u64) -> Option<Content> {
     let sha256 = Sha256::digest(CONTENT).into();
-    Some(Content { sha256, rows, tags })
+    Some(Content {
+        sha256,
+        rows,
+        tags,
+        codes_only: false,
+    })
 }
 
 fn lineage() -> String {
@@ -40,6 +45,7 @@ fn delivered() -> (Story, Agreement) {
         rows_needed: None,
         colluders_max: 0,
         changed_ppm_max: None,
+        reference_key: None,
     });
     story.told(intent);
     (story, agreement)
@@ -189,6 +195,33 @@ fn few_rows_and_other_content_are_refused() {
         refused.err().map(|refusal| refusal.code),
         Some("content_differs")
     );
+}
+
+/// No score is made of codes, so a single row is enough.
+#[test]
+fn a_single_row_is_looked_at_if_it_has_a_code_and_nothing_else() {
+    let (story, _) = delivered();
+    let one = ScoringRequest {
+        rows_used: 1,
+        ..request()
+    };
+    let (json, signature) = (
+        serde_json::to_vec(&one).unwrap(),
+        serde_json::to_vec(&signed(&bank(), &one)).unwrap(),
+    );
+    for codes_only in [true, false] {
+        let content = content(1, 1).map(|content| Content {
+            codes_only,
+            ..content
+        });
+        let asked = Asked {
+            request: &json,
+            authorisation: &signature,
+            content,
+        };
+        let verdict = authorise(&story.state, now(), &bank().org(), &asked).value;
+        assert_eq!(verdict.is_ok(), codes_only);
+    }
 }
 
 /// Before it receives anything the broker knows who may have something scored.

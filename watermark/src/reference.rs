@@ -1,0 +1,164 @@
+//! Reference codes: a label on each row of a delivery, which names its flow if it is still there in a leaked file.
+//!
+//! No mark: it is seen, it can be taken away, and whoever has the delivery can copy it. It is for what marks cannot do, files of a
+//! few rows or without an identifier.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::keys::{ReferenceKey, mac};
+
+const ROW: &[u8] = b"wm/reference-row/v1";
+
+/// Crockford's alphabet of 32 characters, without I, L, O and U.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Characters of a code: 15 bytes of five bits each.
+const CHARACTERS: usize = 24;
+
+/// The code of one row: handle of the flow (4 bytes), number of the row (3 bytes) and a MAC (8 bytes).
+///
+/// 24 characters of Crockford's base 32. One that was made without the flow's key is right with a chance of 2^-64.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReferenceCode([u8; 15]);
+
+/// What stands in a cell is no reference code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a reference code of 24 letters and digits")]
+pub struct NotACode;
+
+impl ReferenceKey {
+    /// The code of a row. Rows are numbered from 0, and one of 2^24 has the code of the first.
+    #[must_use]
+    pub fn code(&self, row: u32) -> ReferenceCode {
+        let [_, row @ ..] = row.to_be_bytes();
+        let mut code = [0; 15];
+        let tag = mac(self.expose(), &[ROW, &row]);
+        let handle = self.handle().to_be_bytes();
+        let bytes = handle.iter().chain(&row).chain(&tag);
+        for (place, byte) in code.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+        ReferenceCode(code)
+    }
+
+    /// Whether a code is of this flow.
+    #[must_use]
+    pub fn made(&self, code: &ReferenceCode) -> bool {
+        self.code(code.row()) == *code
+    }
+}
+
+impl ReferenceCode {
+    /// The flow's handle.
+    #[must_use]
+    pub fn handle(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    fn row(self) -> u32 {
+        let [_, _, _, _, a, b, c, ..] = self.0;
+        u32::from_be_bytes([0, a, b, c])
+    }
+}
+
+impl fmt::Display for ReferenceCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(CHARACTERS);
+        for five in self.0.chunks(5) {
+            let bits = five
+                .iter()
+                .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+            for place in (0..8).rev() {
+                // Below 32, so it is there.
+                let index = (bits >> (5 * place) & 31) as usize;
+                text.extend(ALPHABET.get(index).map(|letter| char::from(*letter)));
+            }
+        }
+        f.write_str(&text)
+    }
+}
+
+impl FromStr for ReferenceCode {
+    type Err = NotACode;
+
+    /// Letters of either case, blanks around it ignored.
+    fn from_str(text: &str) -> Result<Self, NotACode> {
+        let text = text.trim().as_bytes();
+        if text.len() != CHARACTERS {
+            return Err(NotACode);
+        }
+        let mut code = [0; 15];
+        for (place, letters) in code.chunks_mut(5).zip(text.chunks(8)) {
+            let mut bits = 0_u64;
+            for letter in letters {
+                let letter = letter.to_ascii_uppercase();
+                let index = ALPHABET.iter().position(|known| *known == letter);
+                bits = bits << 5 | index.ok_or(NotACode)? as u64;
+            }
+            let [_, _, _, bytes @ ..] = bits.to_be_bytes();
+            place.copy_from_slice(&bytes);
+        }
+        Ok(Self(code))
+    }
+}
+
+/// A code in a log would be one to copy.
+impl fmt::Debug for ReferenceCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReferenceCode(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MasterKey;
+
+    fn key(flow: &str) -> ReferenceKey {
+        MasterKey::from_bytes([1; 32]).reference("bank/customers", flow)
+    }
+
+    #[test]
+    fn a_code_is_of_its_flow_alone() {
+        let (one, two) = (key("f1"), key("f2"));
+        for row in [0, 1, 70_000, (1 << 24) - 1] {
+            let code: ReferenceCode = one.code(row).to_string().parse().unwrap();
+            assert_eq!(code, one.code(row));
+            assert_eq!(code.handle(), one.handle());
+            assert!(one.made(&code) && !two.made(&code));
+        }
+        assert_ne!(one.code(1), one.code(2));
+        assert_ne!(one.handle(), two.handle());
+    }
+
+    #[test]
+    fn a_code_with_one_character_altered_is_none_of_the_flow() {
+        let key = key("f1");
+        let text = key.code(5).to_string();
+        assert_eq!(text.len(), CHARACTERS);
+        for place in 0..text.len() {
+            let mut altered = text.clone().into_bytes();
+            altered[place] = if altered[place] == b'7' { b'8' } else { b'7' };
+            let altered: ReferenceCode = String::from_utf8(altered).unwrap().parse().unwrap();
+            assert!(!key.made(&altered), "{place}");
+        }
+    }
+
+    #[test]
+    fn codes_are_read_as_people_write_them_and_nothing_else_is_one() {
+        let code = key("f1").code(9);
+        let text = code.to_string();
+        assert_eq!(format!(" {} ", text.to_lowercase()).parse(), Ok(code));
+        for other in [
+            "",
+            "own",
+            "13800000001",
+            &text[1..],
+            &text.replacen(&text[..1], "U", 1),
+        ] {
+            assert_eq!(other.parse::<ReferenceCode>(), Err(NotACode), "{other}");
+        }
+        assert!(!format!("{code:?}").contains(&text));
+    }
+}
