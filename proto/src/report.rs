@@ -85,6 +85,9 @@ pub struct AccusedRecipient {
     pub key_commitment: String,
     /// The flows that are named with it; or, if none can be told, all of its flows, without evidence.
     pub flows: Vec<AccusedFlow>,
+    /// How many more of its flows there are that are not listed.
+    #[serde(default)]
+    pub flows_left_off: u64,
 }
 
 /// A flow of a recipient that is named.

@@ -35,4 +35,7 @@ mod testing;
 mod tls;
 mod trace;
 
+#[cfg(feature = "bench")]
+pub use trace::bench;
+
 pub use error::Error;

@@ -76,7 +76,7 @@ impl<T> Recorded<T> {
     }
 
     /// As if it had been recorded.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn of_test(value: T) -> Self {
         Self { index: 0, value }
     }

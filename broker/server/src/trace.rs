@@ -3,10 +3,13 @@
 //! [`Scoring::score`] takes the [`Recorded`] that only the ledger makes, so nothing is scored before its file's digest and
 //! row count are durable. The broker sees mark tags and cells, never the file, which holds identifiers.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod codes;
 pub(crate) mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use counterfoil_audit::entry::{Digest, Label};
 use counterfoil_proto::leak::{CODES, LeakContent};
@@ -28,6 +31,8 @@ const FALSE_NAMING_ONE_IN: u64 = 1_000_000_000;
 /// Fewest marked positions that are scored: what is read from fewer says much of each, and scores of files of one's own making
 /// would tell symbols one by one. Rows do not bound that, since most cells of a row may carry no mark.
 const READS_MIN: u64 = 50;
+/// Most flows of one recipient that are listed where none can be chosen: a report has an end.
+const FLOWS_LISTED_MAX: usize = 256;
 /// Fewest others of whom a histogram is shown.
 const HISTOGRAM_MIN: u64 = 20;
 
@@ -71,28 +76,36 @@ pub(crate) struct Scoring {
     lineage: Lineage,
     name: Label,
     /// By recipient.
-    candidates: Vec<(String, Vec<Release>)>,
+    candidates: Vec<(String, Vec<Arc<Release>>)>,
 }
 
 impl Scoring {
     /// Of all marked releases of a lineage; `None` if there are none.
     pub(crate) fn of(state: &State, name: &Label) -> Option<Self> {
         let releases = state.marks.releases(name);
-        let agreements = releases
+        let agreements: BTreeSet<_> = releases.iter().map(|of| of.agreement.sha256).collect();
+        let agreements = agreements
             .iter()
-            .filter_map(|release| state.agreements.get(&release.agreement.sha256));
+            .filter_map(|sha256| state.agreements.get(sha256));
         let lineages = agreements.filter_map(|record| Some(record.agreement.marks()?.lineage()));
         let lineage = Lineage::merged(lineages)?;
-        let mut by_recipient: BTreeMap<String, Vec<Release>> = BTreeMap::new();
+        Some(Self::over(lineage, name.clone(), releases))
+    }
+
+    fn over(lineage: Lineage, name: Label, releases: &[Arc<Release>]) -> Self {
+        let mut by_recipient: BTreeMap<&str, Vec<Arc<Release>>> = BTreeMap::new();
         for release in releases {
-            let of_recipient = by_recipient.entry(release.recipient.to_string());
+            let of_recipient = by_recipient.entry(release.recipient.as_str());
             of_recipient.or_default().push(release.clone());
         }
-        Some(Self {
+        let by_recipient = by_recipient.into_iter();
+        Self {
             lineage,
-            name: name.clone(),
-            candidates: by_recipient.into_iter().collect(),
-        })
+            name,
+            candidates: by_recipient
+                .map(|(recipient, releases)| (recipient.to_owned(), releases))
+                .collect(),
+        }
     }
 
     /// Scores all candidates. Blocks, for seconds.
@@ -190,17 +203,15 @@ impl Scoring {
                 .then_some(())
                 .ok_or(Unscored::Commitment)
         };
-        let suspect = |(recipient, releases): &(String, Vec<Release>)| {
+        let suspect = |(recipient, releases): &(String, Vec<Arc<Release>>)| {
             let key = master.recipient(name, recipient);
+            let of_recipient = Commitment::to_recipient(&key, name, recipient);
             let mut flows = Vec::with_capacity(releases.len());
             for release in releases {
                 let flow = release.flow.to_string();
                 let flow_key = master.flow(name, &flow);
                 opens(&release.marks.dataset_key, dataset)?;
-                opens(
-                    &release.marks.recipient_key,
-                    Commitment::to_recipient(&key, name, recipient),
-                )?;
+                opens(&release.marks.recipient_key, of_recipient)?;
                 opens(
                     &release.marks.flow_key,
                     Commitment::to_flow(&flow_key, name, &flow),
@@ -243,12 +254,14 @@ impl Scoring {
             // Where no flow is named all are listed and none is chosen.
             let told =
                 told.filter(|(place, _)| accused.flows.is_empty() || evidence_of(*place).is_some());
-            let flows = told.map(|(place, release)| flow(release, evidence_of(place)));
+            let mut flows = told.map(|(place, release)| flow(release, evidence_of(place)));
+            let listed = flows.by_ref().take(FLOWS_LISTED_MAX).collect();
             Some(AccusedRecipient {
                 recipient: recipient.clone(),
                 evidence: evidence(accused.evidence),
                 key_commitment: releases.first()?.marks.recipient_key.to_string(),
-                flows: flows.collect(),
+                flows: listed,
+                flows_left_off: flows.count() as u64,
             })
         };
         verdict.accused.iter().filter_map(of).collect()

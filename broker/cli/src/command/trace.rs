@@ -162,6 +162,10 @@ fn describe(traced: &Traced) -> String {
             );
         }
     }
+    let left_off: u64 = report.accused.iter().map(|a| a.flows_left_off).sum();
+    if left_off > 0 {
+        text += &format!("    and {left_off} more flows\n");
+    }
     for coded in &report.coded {
         text += &format!(
             "  flow `{}` under `{}` v{}, entry {}, {}: {} rows by their codes, which show whose delivery was copied and not who leaked it\n",

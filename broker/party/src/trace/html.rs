@@ -114,7 +114,14 @@ fn flows(accused: &AccusedRecipient) -> String {
     if told {
         all.join("<br>")
     } else {
-        format!("which of its flows cannot be told:<br>{}", all.join("<br>"))
+        let more = match accused.flows_left_off {
+            0 => String::new(),
+            more => format!("<br>and {more} more"),
+        };
+        format!(
+            "which of its flows cannot be told:<br>{}{more}",
+            all.join("<br>")
+        )
     }
 }
 

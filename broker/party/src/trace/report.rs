@@ -166,7 +166,7 @@ fn marked(report: &TraceReport) -> String {
             [] => format!(
                 "`{}`, in which of its {} flows cannot be told",
                 accused.recipient,
-                accused.flows.len()
+                accused.flows.len() as u64 + accused.flows_left_off
             ),
             flows => {
                 let flows: Vec<_> = flows

@@ -1,6 +1,7 @@
 //! Marked releases by lineage, and the leaked files that were scored against them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use counterfoil_audit::entry::{
     AgreementRef, Digest, FlowId, IncidentOpened, Label, OrgName, ReleaseIntent, ReleaseMarks,
@@ -15,7 +16,7 @@ use crate::home::Home;
 /// All marked releases, and scorings.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    lineages: BTreeMap<Label, Vec<Release>>,
+    lineages: BTreeMap<Label, Vec<Arc<Release>>>,
     /// When each lineage's files were scored, oldest first.
     scorings: BTreeMap<Label, Vec<Timestamp>>,
     /// Requests that were scored: each is scored once.
@@ -47,14 +48,14 @@ impl Marks {
     pub(super) fn released(&mut self, entry: u64, time: Timestamp, intent: &ReleaseIntent) {
         if let Some(marks) = &intent.marks {
             let of_lineage = self.lineages.entry(marks.lineage.clone()).or_default();
-            of_lineage.push(Release {
+            of_lineage.push(Arc::new(Release {
                 flow: intent.flow,
                 recipient: intent.recipient.org.clone(),
                 agreement: intent.agreement.clone(),
                 entry,
                 time,
                 marks: marks.clone(),
-            });
+            }));
         }
     }
 
@@ -69,8 +70,8 @@ impl Marks {
         self.incidents.insert(key, event.incident.clone());
     }
 
-    /// The marked releases of a lineage, oldest first.
-    pub(crate) fn releases(&self, lineage: &Label) -> &[Release] {
+    /// The marked releases of a lineage, oldest first; shared, because a scoring takes all of them along.
+    pub(crate) fn releases(&self, lineage: &Label) -> &[Arc<Release>] {
         self.lineages.get(lineage).map_or(&[], Vec::as_slice)
     }
 
@@ -105,7 +106,7 @@ impl Marks {
             home.make_mark_key()?;
         }
         let key = home.mark_key()?;
-        let opens = |release: &Release| {
+        let opens = |release: &Arc<Release>| {
             let lineage = release.marks.lineage.as_str();
             let commitment = Commitment::to_dataset(&key.dataset(lineage), lineage);
             release.marks.dataset_key == Digest::from_bytes(*commitment.as_bytes())

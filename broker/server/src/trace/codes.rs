@@ -1,6 +1,7 @@
 //! Reference codes in a leaked file: no scores, and so no oracle.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use counterfoil_audit::entry::{Digest, Label};
 use counterfoil_proto::leak::{CODES, LeakContent};
@@ -21,7 +22,7 @@ struct Coding<'r> {
 
 /// The flows of which the file has codes, most rows first. A code counts once, however often it is there.
 pub(super) fn found(
-    candidates: &[(String, Vec<Release>)],
+    candidates: &[(String, Vec<Arc<Release>>)],
     lineage: &Label,
     content: &LeakContent,
     master: &MasterKey,
@@ -50,7 +51,7 @@ pub(super) fn found(
 
 /// All flows with codes by their handles, each key compared with what the log committed to.
 fn codings<'r>(
-    candidates: &'r [(String, Vec<Release>)],
+    candidates: &'r [(String, Vec<Arc<Release>>)],
     lineage: &Label,
     master: &MasterKey,
 ) -> Result<HashMap<u32, Vec<Coding<'r>>>, Unscored> {

@@ -67,7 +67,7 @@ fn scoring() -> Scoring {
         .into_iter()
         .enumerate();
     let of = |(index, name): (usize, &str)| {
-        let releases = (0..2).map(|flow| release(name, flow_id(index, flow)));
+        let releases = (0..2).map(|flow| Arc::new(release(name, flow_id(index, flow))));
         (name.to_owned(), releases.collect())
     };
     Scoring {
@@ -189,6 +189,7 @@ fn codes_name_the_flow_whose_rows_were_copied_and_nothing_is_scored() {
         Box::<str>::from(key.code(row).to_string())
     };
     for release in &mut scoring.candidates[1].1 {
+        let release = Arc::make_mut(release);
         let flow = release.flow.to_string();
         let key = master().reference(LINEAGE, &flow);
         let committed = Commitment::to_reference(&key, LINEAGE, &flow);
@@ -235,7 +236,8 @@ fn codes_name_the_flow_whose_rows_were_copied_and_nothing_is_scored() {
     assert_eq!(scored.coded().collect::<Vec<_>>(), ["broker-house"]);
 
     // A key that is not the one of then names nobody.
-    scoring.candidates[1].1[0].marks.reference_key = Some(Digest::from_bytes([9; 32]));
+    let altered = Arc::make_mut(&mut scoring.candidates[1].1[0]);
+    altered.marks.reference_key = Some(Digest::from_bytes([9; 32]));
     let refused = scoring.score(&recorded, &few, &master(), |_| ());
     assert!(matches!(refused, Err(Unscored::Commitment)));
 }

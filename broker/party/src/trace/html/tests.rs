@@ -59,6 +59,7 @@ fn accused(recipient: &str, told: bool) -> AccusedRecipient {
             key_commitment: "ef".repeat(32),
             evidence: told.then_some(evidence),
         }],
+        flows_left_off: 0,
     }
 }
 
