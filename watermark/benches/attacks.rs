@@ -373,9 +373,10 @@ fn delivery(embedder: &Embedder<'_>, tags: &[MarkTag], held: &Table) -> Table {
         .zip(&mut table)
         .zip(held)
     {
-        for changed in embedder.mark(column, tags, held.iter().map(AsRef::as_ref)) {
-            if let Some(cell) = cells.get_mut(changed.row) {
-                *cell = changed.cell.into();
+        let changes = embedder.mark(column, tags, held.iter().map(AsRef::as_ref));
+        for (row, marked) in changes.iter() {
+            if let Some(cell) = cells.get_mut(row) {
+                *cell = marked.into();
             }
         }
     }

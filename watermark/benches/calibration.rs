@@ -46,9 +46,10 @@ fn calibration(flows: usize) -> Result<(), Fault> {
     );
     let embedder = Embedder::new(&lineage, &dataset, &leaker, &flow);
     for column in lineage.columns() {
-        for changed in embedder.mark(column, &tags, cells.clone().iter().map(AsRef::as_ref)) {
-            if let Some(cell) = cells.get_mut(changed.row) {
-                *cell = changed.cell.into();
+        let changes = embedder.mark(column, &tags, cells.iter().map(AsRef::as_ref));
+        for (row, marked) in changes.iter() {
+            if let Some(cell) = cells.get_mut(row) {
+                *cell = marked.into();
             }
         }
     }
@@ -114,11 +115,11 @@ fn tolerance(cells: usize) -> Result<(), Fault> {
     for column in lineage.columns() {
         let held: Vec<i64> = (0..rows).map(|_| held(column.name(), &mut rng)).collect();
         let texts: Vec<String> = held.iter().map(|held| text(column.name(), *held)).collect();
-        for cell in embedder.mark(column, &tags, texts.iter().map(String::as_str)) {
+        let changes = embedder.mark(column, &tags, texts.iter().map(String::as_str));
+        for (row, cell) in changes.iter() {
             changed += 1;
-            let before = held.get(cell.row).copied().unwrap_or(0);
-            let within =
-                units(&cell.cell).is_some_and(|after| permitted(column.name(), before, after));
+            let before = held.get(row).copied().unwrap_or(0);
+            let within = units(cell).is_some_and(|after| permitted(column.name(), before, after));
             violations += u64::from(!within);
         }
     }

@@ -3,7 +3,7 @@
 //! `cargo bench -p counterfoil-watermark --bench speed`; `CANDIDATES` sets another number than a million.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
 use aes::{Aes128Enc, Block};
@@ -17,6 +17,8 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 const LINEAGE: &str = "bank/customers";
 const LEAKED_ROWS: usize = 10_000;
 const MARKED_ROWS: usize = 1 << 20;
+/// The best of so many counts: what else the machine does makes it slower, and nothing makes it faster.
+const EMBEDDINGS: usize = 5;
 
 type Fault = Box<dyn std::error::Error>;
 
@@ -121,17 +123,21 @@ fn embedding() -> Result<(), Fault> {
     let recipient = master.recipient(LINEAGE, "r");
     let embedder = Embedder::new(&lineage, &dataset, &recipient, &master.flow(LINEAGE, "f"));
     let mut changed = 0;
-    let start = Instant::now();
-    for _ in 0..2 {
-        for (column, cells) in lineage.columns().iter().zip(&cells) {
-            changed +=
-                black_box(embedder.mark(column, &tags, cells.iter().map(AsRef::as_ref))).len();
+    let mut best = Duration::MAX;
+    for _ in 0..EMBEDDINGS {
+        let start = Instant::now();
+        changed = 0;
+        for _ in 0..2 {
+            for (column, cells) in lineage.columns().iter().zip(&cells) {
+                let cells = cells.iter().map(AsRef::as_ref);
+                changed += black_box(embedder.mark(column, &tags, cells)).len();
+            }
         }
+        best = best.min(start.elapsed());
     }
-    let time = start.elapsed();
     println!(
-        "embedding 2^20 rows x 8 columns (4 ordinals, 2 scores, 2 amounts): {:.2} s, {changed} cells changed   goal 0.5 s",
-        time.as_secs_f64()
+        "embedding 2^20 rows x 8 columns (4 ordinals, 2 scores, 2 amounts): {:.2} s, {changed} cells changed, best of {EMBEDDINGS}   goal 0.5 s",
+        best.as_secs_f64()
     );
     Ok(())
 }

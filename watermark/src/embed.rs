@@ -3,7 +3,7 @@
 use crate::form::{Mark, Marks};
 use crate::keys::{DatasetKey, SymbolKey};
 use crate::lineage::{Column, Lineage};
-use crate::position::{BATCH, Class, Lanes, Params, Places, Prefix, Symbols, prefix};
+use crate::position::{BATCH, Class, LANES, Lanes, Params, Places, Prefix, Symbols, prefix};
 use crate::tag::MarkTag;
 
 /// The keys of one delivery.
@@ -14,19 +14,44 @@ pub struct Embedder<'l> {
     flow: Symbols,
 }
 
-/// A cell that a mark changes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// The row, counted from 0.
-    pub row: usize,
-    /// What is delivered instead.
-    pub cell: String,
+/// The cells of a column that its marks change, by row.
+///
+/// In one piece of text: a million small strings cost more than the marks do.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Row, and where its cell ends in the text.
+    rows: Vec<(usize, usize)>,
+    text: String,
 }
 
-/// Tells something of a person.
-impl std::fmt::Debug for Changed {
+impl Changes {
+    /// Row, counted from 0, and what is delivered instead; in the order of the rows.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
+        let mut start = 0;
+        self.rows.iter().map(move |(row, end)| {
+            let cell = self.text.get(start..*end).unwrap_or_default();
+            start = *end;
+            (*row, cell)
+        })
+    }
+
+    /// Cells that are changed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no cell is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// Cells tell something of a person.
+impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Changed(redacted)")
+        write!(f, "Changes({} cells, redacted)", self.len())
     }
 }
 
@@ -56,11 +81,11 @@ impl<'l> Embedder<'l> {
         column: &Column,
         tags: &[MarkTag],
         cells: impl IntoIterator<Item = &'c str>,
-    ) -> Vec<Changed> {
-        let mut changed = Vec::new();
+    ) -> Changes {
+        let mut changes = Changes::default();
         let channels = column.form().channels();
         if channels == 0 {
-            return changed;
+            return changes;
         }
         let mut cells = cells.into_iter();
         let mut batch = Batch::default();
@@ -68,13 +93,13 @@ impl<'l> Embedder<'l> {
             batch.fill(self, column, channels, tags);
             for (place, cell) in cells.by_ref().take(tags.len()).enumerate() {
                 let marks = batch.marks.get(place).copied().unwrap_or_default();
-                if let Some(cell) = column.form().mark(cell, &marks) {
+                if column.form().mark_into(cell, &marks, &mut changes.text) {
                     let row = number * BATCH + place;
-                    changed.push(Changed { row, cell });
+                    changes.rows.push((row, changes.text.len()));
                 }
             }
         }
-        changed
+        changes
     }
 
     /// The lineage.
@@ -85,65 +110,71 @@ impl<'l> Embedder<'l> {
 }
 
 /// Working memory for rows that are marked together.
-#[derive(Default)]
 struct Batch {
     prefixes: Vec<Prefix>,
-    params: Vec<[Option<Params>; crate::position::LANES]>,
-    marks: Vec<Marks>,
+    params: Vec<[Option<Params>; LANES]>,
+    marks: [Marks; BATCH],
+    /// Those of the rows that have a position.
+    chosen: Vec<Prefix>,
+    recipient: [Lanes; BATCH],
+    flow: [Lanes; BATCH],
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            prefixes: Vec::with_capacity(BATCH),
+            params: Vec::with_capacity(BATCH),
+            marks: [Marks::default(); BATCH],
+            chosen: Vec::with_capacity(BATCH),
+            recipient: [Lanes::default(); BATCH],
+            flow: [Lanes::default(); BATCH],
+        }
+    }
 }
 
 impl Batch {
     fn fill(&mut self, keys: &Embedder<'_>, column: &Column, channels: usize, tags: &[MarkTag]) {
         self.prefixes.clear();
         self.params.clear();
-        self.marks.clear();
+        self.chosen.clear();
         let prefixes = tags.iter().map(|tag| prefix(*tag, column.digest()));
         self.prefixes.extend(prefixes);
         let selected = column.selected();
         (keys.places).params(&self.prefixes, selected, channels, &mut self.params);
-        let recipient = self.lanes(&keys.recipient, Class::Recipient);
-        let flow = self.lanes(&keys.flow, Class::Flow);
-        let mut recipient = recipient.iter();
-        let mut flow = flow.iter();
-        for params in &self.params {
-            let mut ours = None;
-            let mut theirs = None;
-            if has(params, Class::Recipient) {
-                ours = recipient.next();
+        let rows = self.prefixes.iter().zip(&self.params);
+        let chosen = rows.filter(|(_, params)| has_position(params));
+        self.chosen.extend(chosen.map(|(prefix, _)| *prefix));
+        // Of both, though each position asks one of them: a block costs less than to sort the rows by it.
+        keys.recipient.lanes(&self.chosen, &mut self.recipient);
+        keys.flow.lanes(&self.chosen, &mut self.flow);
+        let mut symbols = self.recipient.iter().zip(&self.flow);
+        for (params, marks) in self.params.iter().zip(&mut self.marks) {
+            *marks = Marks::default();
+            if has_position(params)
+                && let Some((recipient, flow)) = symbols.next()
+            {
+                let lanes = recipient.iter().zip(flow);
+                for ((mark, params), (recipient, flow)) in marks.iter_mut().zip(params).zip(lanes) {
+                    *mark = params.map(|params| {
+                        let symbol = match params.class {
+                            Class::Recipient => *recipient,
+                            Class::Flow => *flow,
+                        };
+                        Mark {
+                            bit: symbol < params.threshold(),
+                            tie: params.tie,
+                        }
+                    });
+                }
             }
-            if has(params, Class::Flow) {
-                theirs = flow.next();
-            }
-            let mut marks = Marks::default();
-            for (lane, (mark, params)) in marks.iter_mut().zip(params).enumerate() {
-                let Some(params) = params else { continue };
-                let lanes = match params.class {
-                    Class::Recipient => ours,
-                    Class::Flow => theirs,
-                };
-                let symbol = lanes.and_then(|lanes| lanes.get(lane).copied());
-                *mark = symbol.map(|symbol| Mark {
-                    bit: symbol < params.threshold(),
-                    tie: params.tie,
-                });
-            }
-            self.marks.push(marks);
         }
-    }
-
-    /// The symbols' lanes of the rows that have a position of this class, in their order.
-    fn lanes(&self, symbols: &Symbols, class: Class) -> Vec<Lanes> {
-        let wanted = self.prefixes.iter().zip(&self.params);
-        let wanted = wanted.filter(|(_, params)| has(params.as_slice(), class));
-        let prefixes: Vec<Prefix> = wanted.map(|(prefix, _)| *prefix).collect();
-        let mut lanes = [Lanes::default(); BATCH];
-        symbols.lanes(&prefixes, &mut lanes);
-        lanes.into_iter().take(prefixes.len()).collect()
     }
 }
 
-fn has(params: &[Option<Params>], class: Class) -> bool {
-    params.iter().flatten().any(|params| params.class == class)
+#[inline]
+fn has_position(params: &[Option<Params>; LANES]) -> bool {
+    params.iter().any(Option::is_some)
 }
 
 #[cfg(test)]

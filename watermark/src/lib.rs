@@ -46,8 +46,8 @@
 //! let flow = broker.flow("bank/customers", "flow-1");
 //! let embedder = Embedder::new(&lineage, &dataset, &recipient, &flow);
 //! let column = &lineage.columns()[0];
-//! for changed in embedder.mark(column, &tags, cells.iter().map(AsRef::as_ref)) {
-//!     cells[changed.row] = changed.cell.into();
+//! for (row, cell) in embedder.mark(column, &tags, cells.iter().map(AsRef::as_ref)).iter() {
+//!     cells[row] = cell.into();
 //! }
 //!
 //! // 3. The file turns up. The owner makes tags of its customers again, the broker scores.
@@ -86,7 +86,7 @@ mod trace;
 mod reach;
 mod reference;
 
-pub use embed::{Changed, Embedder};
+pub use embed::{Changes, Embedder};
 pub use error::MarkError;
 pub use form::{DateStyle, Form, Number, Reading};
 pub use keys::{Commitment, DatasetKey, MasterKey, ReferenceKey, SymbolKey, TraceKey};

@@ -29,13 +29,11 @@ pub(crate) const BATCH: usize = 64;
 pub(crate) type Prefix = [u8; 15];
 
 /// Four bytes of tag, eleven of the column's digest.
+#[inline]
 pub(crate) fn prefix(tag: MarkTag, column: &[u8; 11]) -> Prefix {
-    let mut prefix = [0; 15];
-    let bytes = tag.get().to_be_bytes();
-    for (place, byte) in prefix.iter_mut().zip(bytes.iter().chain(column)) {
-        *place = *byte;
-    }
-    prefix
+    let [t0, t1, t2, t3] = tag.get().to_be_bytes();
+    let [a, b, c, d, e, f, g, h, i, j, k] = *column;
+    [t0, t1, t2, t3, a, b, c, d, e, f, g, h, i, j, k]
 }
 
 /// Whose symbol stands at a position.
@@ -79,26 +77,14 @@ impl Places {
         lanes: usize,
         out: &mut Vec<[Option<Params>; LANES]>,
     ) {
-        let mut selection = [Lanes::default(); BATCH];
-        if selected < 1 << 16 {
-            self.prf.lanes(prefixes, SELECTION, &mut selection);
-        }
-        let taken = |lanes_of: &Lanes| {
-            let mut taken = [false; LANES];
-            for (taken, lane) in taken.iter_mut().zip(lanes_of).take(lanes) {
-                *taken = u32::from(*lane) < selected;
-            }
-            taken
-        };
-        let taken = selection.map(|lanes_of| taken(&lanes_of));
-        let some: Vec<Prefix> = (prefixes.iter().zip(&taken))
-            .filter(|(_, taken)| taken.contains(&true))
-            .map(|(prefix, _)| *prefix)
-            .collect();
+        let mut taken = [[false; LANES]; BATCH];
+        let mut some = [Prefix::default(); BATCH];
+        let count = self.select(prefixes, selected, lanes, &mut taken, &mut some);
+        let some = some.get(..count).unwrap_or_default();
         let mut biases = [Lanes::default(); BATCH];
         let mut ties = [Lanes::default(); BATCH];
-        self.prf.lanes(&some, BIAS, &mut biases);
-        self.prf.lanes(&some, TIE, &mut ties);
+        self.prf.lanes(some, BIAS, &mut biases);
+        self.prf.lanes(some, TIE, &mut ties);
         let mut said = biases.iter().zip(&ties);
         for (_, taken) in prefixes.iter().zip(&taken) {
             let mut row = [None; LANES];
@@ -113,6 +99,41 @@ impl Places {
             }
             out.push(row);
         }
+    }
+
+    /// Which lanes of the prefixes are selected, and the prefixes of which some lane is; how many these are.
+    fn select(
+        &self,
+        prefixes: &[Prefix],
+        selected: u32,
+        lanes: usize,
+        taken: &mut [[bool; LANES]; BATCH],
+        some: &mut [Prefix; BATCH],
+    ) -> usize {
+        let all = std::array::from_fn(|lane| lane < lanes);
+        if selected >= 1 << 16 {
+            taken.fill(all);
+            for (place, prefix) in some.iter_mut().zip(prefixes) {
+                *place = *prefix;
+            }
+            return prefixes.len().min(BATCH);
+        }
+        let mut selection = [Lanes::default(); BATCH];
+        self.prf.lanes(prefixes, SELECTION, &mut selection);
+        let mut places = some.iter_mut();
+        let mut count = 0;
+        for ((prefix, taken), drawn) in prefixes.iter().zip(taken).zip(&selection) {
+            for ((taken, lane), may) in taken.iter_mut().zip(drawn).zip(all) {
+                *taken = may && u32::from(*lane) < selected;
+            }
+            if taken.contains(&true)
+                && let Some(place) = places.next()
+            {
+                *place = *prefix;
+                count += 1;
+            }
+        }
+        count
     }
 
     fn of(&self, bias: u16, tie: u16) -> Params {
@@ -192,10 +213,11 @@ impl Prf {
     }
 }
 
+#[inline]
 fn block(prefix: &Prefix, question: u8) -> Block {
     let mut block = [question; 16];
-    for (place, byte) in block.iter_mut().zip(prefix) {
-        *place = *byte;
+    if let Some(place) = block.first_chunk_mut() {
+        *place = *prefix;
     }
     block.into()
 }

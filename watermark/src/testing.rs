@@ -79,8 +79,8 @@ impl World {
         let mut table = self.held.clone();
         for (column, cells) in self.lineage.columns().iter().zip(&mut table) {
             let texts = cells.iter().map(AsRef::as_ref);
-            for changed in embedder.mark(column, &self.tags, texts) {
-                cells[changed.row] = changed.cell.into();
+            for (row, cell) in embedder.mark(column, &self.tags, texts).iter() {
+                cells[row] = cell.into();
             }
         }
         table

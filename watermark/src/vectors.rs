@@ -238,9 +238,9 @@ fn cells_of_every_form() {
         let cells = |row: &'static str| row.split(' ').nth(place).unwrap();
         let mut marked: Vec<String> = ROWS.iter().map(|(held, _)| cells(held).into()).collect();
         let held = ROWS.iter().map(|(held, _)| cells(held));
-        for changed in embedder.mark(column, &tags, held) {
-            assert_ne!(marked[changed.row], changed.cell);
-            marked[changed.row] = changed.cell;
+        for (row, cell) in embedder.mark(column, &tags, held).iter() {
+            assert_ne!(marked[row], cell);
+            marked[row] = cell.into();
         }
         let delivered: Vec<_> = ROWS.iter().map(|(_, delivered)| cells(delivered)).collect();
         assert_eq!(marked, delivered, "column {place}");

@@ -35,7 +35,7 @@ impl Amount {
         }
     }
 
-    pub(super) fn mark(&self, cell: &str, mark: Mark) -> Option<String> {
+    pub(super) fn mark(&self, cell: &str, mark: Mark) -> Option<Number> {
         let number = self.padded(cell.parse().ok()?)?;
         let step = self.step(number)?;
         if colour(number.magnitude, step) == mark.bit {
@@ -51,13 +51,10 @@ impl Amount {
             (moved.checked_ilog10() == number.magnitude.checked_ilog10()).then_some(moved)
         };
         let magnitude = moved(mark.tie).or_else(|| moved(!mark.tie))?;
-        Some(
-            Number {
-                magnitude,
-                ..number
-            }
-            .to_string(),
-        )
+        Some(Number {
+            magnitude,
+            ..number
+        })
     }
 
     pub(super) fn colour(&self, cell: &str) -> Option<bool> {

@@ -114,14 +114,14 @@ impl Closed {
         to.filter(|to| weight(*to).unwrap_or(0) * RARER_MAX >= weight(from).unwrap_or(0))
     }
 
-    pub(super) fn mark(&self, cell: &str, mark: Mark) -> Option<String> {
+    pub(super) fn mark(&self, cell: &str, mark: Mark) -> Option<&str> {
         let value = self.values.get(*self.places.get(cell)?)?;
         if value.colour? == mark.bit {
             return None;
         }
         let [first, second] = value.moves;
         let to = if mark.tie { second } else { first };
-        self.values.get(to?).map(|value| value.text.to_string())
+        self.values.get(to?).map(|value| &*value.text)
     }
 
     pub(super) fn has(&self, cell: &str) -> bool {

@@ -139,16 +139,35 @@ impl Form {
         matches!(self.0, Kind::Score(_) | Kind::Amount(_) | Kind::Date(_))
     }
 
-    /// The cell with its marks; `None` if it stays as it is.
-    pub(crate) fn mark(&self, cell: &str, marks: &Marks) -> Option<String> {
+    /// Writes the cell with its marks behind `out`; whether it changes. Else nothing is written.
+    pub(crate) fn mark_into(&self, cell: &str, marks: &Marks, out: &mut String) -> bool {
         let [first, second] = *marks;
-        match &self.0 {
+        let number = match &self.0 {
             Kind::Exact => None,
-            Kind::Ordinal(closed) | Kind::Categorical(closed) => closed.mark(cell, first?),
+            Kind::Ordinal(closed) | Kind::Categorical(closed) => {
+                let moved = first.and_then(|first| closed.mark(cell, first));
+                out.push_str(moved.unwrap_or_default());
+                return moved.is_some();
+            }
+            Kind::Date(dates) => {
+                let moved = first.and_then(|first| dates.mark(cell, first));
+                out.push_str(moved.as_deref().unwrap_or_default());
+                return moved.is_some();
+            }
             Kind::Score(score) => score.mark(cell, first, second),
-            Kind::Amount(amount) => amount.mark(cell, first?),
-            Kind::Date(dates) => dates.mark(cell, first?),
+            Kind::Amount(amount) => first.and_then(|first| amount.mark(cell, first)),
+        };
+        if let Some(number) = number {
+            number.write(out);
         }
+        number.is_some()
+    }
+
+    /// The cell with its marks; `None` if it stays as it is.
+    #[cfg(test)]
+    pub(crate) fn mark(&self, cell: &str, marks: &Marks) -> Option<String> {
+        let mut marked = String::new();
+        self.mark_into(cell, marks, &mut marked).then_some(marked)
     }
 
     /// What the cell says of the symbols; `None` where it says nothing.

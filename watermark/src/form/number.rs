@@ -29,9 +29,9 @@ impl FromStr for Number {
     /// Takes the one spelling and no other: a delivery that had two would tell marked cells from others.
     fn from_str(text: &str) -> Result<Self, NotANumber> {
         let number = Self::plain(text).ok_or(NotANumber)?;
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        let leading_zero = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
-        let trailing_zero = number.places > 0 && digits.ends_with('0');
+        let ([b'-', digits @ ..] | digits) = text.as_bytes();
+        let leading_zero = matches!(digits, [b'0', next, ..] if *next != b'.');
+        let trailing_zero = number.places > 0 && digits.ends_with(b"0");
         let negative_zero = number.negative && number.magnitude == 0;
         if leading_zero || trailing_zero || negative_zero {
             return Err(NotANumber);
@@ -51,29 +51,33 @@ impl Number {
 
     /// `-?digits[.digits]`, zeros as they are.
     fn plain(text: &str) -> Option<Self> {
-        let (negative, digits) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
+        let (negative, digits) = match text.as_bytes() {
+            [b'-', digits @ ..] => (true, digits),
+            digits => (false, digits),
         };
-        let (whole, fraction) = match digits.split_once('.') {
-            Some((_, "")) => return None,
-            Some(parts) => parts,
-            None => (digits, ""),
-        };
-        if whole.is_empty() || whole.len() + fraction.len() > DIGITS_MAX {
+        // One of them may be the point: 19 digits fit a magnitude.
+        if digits.len() > DIGITS_MAX + 1 {
             return None;
         }
         let mut magnitude: u64 = 0;
-        for digit in whole.bytes().chain(fraction.bytes()) {
-            if !digit.is_ascii_digit() {
-                return None;
+        let mut point = None;
+        for (place, byte) in digits.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' => magnitude = magnitude * 10 + u64::from(byte - b'0'),
+                b'.' if point.is_none() => point = Some(place),
+                _ => return None,
             }
-            magnitude = magnitude * 10 + u64::from(digit - b'0');
+        }
+        let whole = point.unwrap_or(digits.len());
+        let fraction = point.map_or(0, |point| digits.len() - point - 1);
+        let ends_in_point = point.is_some() && fraction == 0;
+        if whole == 0 || ends_in_point || whole + fraction > DIGITS_MAX {
+            return None;
         }
         Some(Self {
             negative,
             magnitude,
-            places: u32::try_from(fraction.len()).ok()?,
+            places: u32::try_from(fraction).ok()?,
         })
     }
 
@@ -133,32 +137,41 @@ impl Number {
         }
     }
 
-    /// The one spelling. Written by hand because it is most of what marking a number costs.
-    pub(super) fn text(self) -> String {
+    /// Writes the one spelling behind `out`. By hand, because it is most of what marking a number costs.
+    pub(super) fn write(self, out: &mut String) {
         let Self {
             negative,
             magnitude,
             places,
         } = self.trimmed();
         let places = usize::try_from(places).unwrap_or(usize::MAX);
-        let mut text = Vec::with_capacity(DIGITS_MAX + 3);
+        // A sign, a point and the digits: as many as a magnitude or as the places have, and one before the point.
+        let mut text = [0; 2 * DIGITS_MAX + 4];
+        let mut start = text.len();
         let mut rest = magnitude;
         let mut written = 0;
+        let mut slots = text.iter_mut().rev();
+        let mut put = |byte: u8| {
+            if let Some(slot) = slots.next() {
+                *slot = byte;
+                start -= 1;
+            }
+        };
         // A digit before the point at least.
         while rest > 0 || written <= places {
             if written == places && places > 0 {
-                text.push(b'.');
+                put(b'.');
             }
             // Below 10, so it fits.
-            text.push(b'0' + (rest % 10) as u8);
+            put(b'0' + (rest % 10) as u8);
             rest /= 10;
             written += 1;
         }
         if negative && magnitude > 0 {
-            text.push(b'-');
+            put(b'-');
         }
-        text.reverse();
-        String::from_utf8(text).unwrap_or_default()
+        let text = text.get(start..).unwrap_or_default();
+        out.push_str(std::str::from_utf8(text).unwrap_or_default());
     }
 
     /// Without zeros at the end of the fraction.
@@ -173,6 +186,8 @@ impl Number {
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
+        let mut text = String::new();
+        self.write(&mut text);
+        f.write_str(&text)
     }
 }

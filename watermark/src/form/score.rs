@@ -54,10 +54,10 @@ impl Score {
         cell: &str,
         coarse: Option<Mark>,
         fine: Option<Mark>,
-    ) -> Option<String> {
+    ) -> Option<Number> {
         let value = cell.parse::<Number>().ok()?.in_units(self.places)?;
         let best = self.best(value, coarse, fine);
-        (best != value).then(|| Number::units(best, self.places).text())
+        (best != value).then(|| Number::units(best, self.places))
     }
 
     fn best(&self, value: i64, coarse: Option<Mark>, fine: Option<Mark>) -> i64 {

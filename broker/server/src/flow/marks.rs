@@ -160,7 +160,7 @@ impl Keys {
                 |column: &&counterfoil_watermark::Column| column.name() == tag.name().as_str();
             if let Some(column) = lineage.columns().iter().find(of_tag) {
                 let changed = embedder.mark(column, mark_tags, table.cells(place));
-                table.mark(place, changed.iter().map(|c| (c.row, c.cell.as_str())));
+                table.mark(place, changed.iter());
             }
         }
     }

@@ -165,9 +165,10 @@ fn leak(master: &MasterKey, lineage: &Lineage, of: &Release) -> Result<LeakConte
     let mut columns = Vec::new();
     for (place, column) in lineage.columns().iter().enumerate() {
         let mut cells: Vec<Box<str>> = (0..ROWS).map(|row| cell(place, row)).collect();
-        for changed in embedder.mark(column, &tags, cells.iter().map(AsRef::as_ref)) {
-            if let Some(cell) = cells.get_mut(changed.row) {
-                *cell = changed.cell.into();
+        let changes = embedder.mark(column, &tags, cells.iter().map(AsRef::as_ref));
+        for (row, marked) in changes.iter() {
+            if let Some(cell) = cells.get_mut(row) {
+                *cell = marked.into();
             }
         }
         columns.push(cells);

@@ -111,8 +111,9 @@ fn leak(recipient: &str, flow: FlowId, owner: &TraceKey) -> LeakContent {
     let dataset = master().dataset(LINEAGE);
     let embedder = Embedder::new(&lineage, &dataset, &of_recipient, &of_flow);
     let column = &lineage.columns()[0];
-    for changed in embedder.mark(column, &marked, cells.iter().map(AsRef::as_ref)) {
-        cells[changed.row] = changed.cell.into();
+    let changes = embedder.mark(column, &marked, cells.iter().map(AsRef::as_ref));
+    for (row, cell) in changes.iter() {
+        cells[row] = cell.into();
     }
     LeakContent {
         known: vec![None],
