@@ -5,6 +5,7 @@
 
 mod cast;
 mod customers;
+mod leak;
 mod page;
 mod story;
 

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::cast::{Institution, OWNER, RECIPIENT, RunningBroker};
 use super::customers;
+use super::leak::{self, Leak};
 use super::page::Page;
 use crate::command::parse;
 use crate::failure::Failure;
@@ -49,6 +50,7 @@ pub(super) struct Told {
     release_entry: u64,
     receipt_verified: bool,
     owner_has_receipt: bool,
+    leak: Leak,
     log_entries: u64,
     log_verified: bool,
     tampering_caught: bool,
@@ -141,6 +143,17 @@ pub(super) async fn tell(dir: &Path, seed: u64, started: Instant, ui: Ui) -> Res
     let owner_has_receipt = owner.released(&done.flow).await?;
     page.good(&format!("`{OWNER}` holds the same entry with its proof"));
 
+    page.chapter("Leak");
+    let leak = leak::traced(&bank, &done.output).await?;
+    page.bad(&format!(
+        "{} of these rows turned up on a website, without telephone numbers",
+        leak.rows
+    ));
+    page.good(&format!(
+        "`{}` and `{}` of {OWNER} had them looked at: their codes are of the delivery to `{}` in entry {}; what was asked and told is recorded",
+        bank.maker, bank.checker, leak.recipient, leak.entry
+    ));
+
     page.chapter("Audit");
     let seen = audit::verify(&insurer.home, &insurer.broker).await?;
     page.good(&format!("`{RECIPIENT}` checked the log: {} entries, its own {} among them, consistent with all it saw before", seen.size, seen.entries.values().sum::<u64>()));
@@ -184,6 +197,7 @@ pub(super) async fn tell(dir: &Path, seed: u64, started: Instant, ui: Ui) -> Res
         release_entry: done.entry,
         receipt_verified: true,
         owner_has_receipt,
+        leak,
         log_entries: whole.entries,
         log_verified: whole.findings.is_empty(),
         tampering_caught: true,
@@ -204,7 +218,7 @@ async fn agree(
     let proposed = agreements::propose(&bank.home, &text, &bank.maker)?;
     let id = proposed.id.clone();
     page.note(&format!(
-        "`{}` of {OWNER} proposed `{id}`: age band, credit amount and housing, k = 10",
+        "`{}` of {OWNER} proposed `{id}`: age band, credit amount and housing, k = 10, and a code on each row, by which a leak can be traced",
         bank.maker
     ));
     let refused = agreements::sign(&bank.home, &bank.broker, &id, &bank.maker).await;
