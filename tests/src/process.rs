@@ -30,6 +30,7 @@ pub fn binary() -> &'static Path {
             "policy",
             "proto",
             "broker",
+            "watermark",
             "Cargo.lock",
             "Cargo.toml",
         ];
