@@ -68,4 +68,5 @@ pub mod decision;
 
 pub mod minimise;
 
+pub mod canaries;
 pub mod coarse;

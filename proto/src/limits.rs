@@ -25,9 +25,12 @@ pub const PROOF_BYTES: usize = 24;
 /// Bytes of one row's mark tag: at most 32 bits, big-endian.
 pub const MARK_TAG_BYTES: usize = 4;
 
-/// Bytes of one row's plaintext: a proof, a mark tag, and [`COLUMNS_MAX`] values with their length bytes.
+/// Bytes of the code by which a canary is known.
+pub const CANARY_CODE_BYTES: usize = 16;
+
+/// Bytes of one row's plaintext: a proof, a mark tag, a canary's code, and [`COLUMNS_MAX`] values with their length bytes.
 pub const PAYLOAD_BYTES_MAX: usize =
-    PROOF_BYTES + MARK_TAG_BYTES + COLUMNS_MAX * (1 + VALUE_BYTES_MAX);
+    PROOF_BYTES + MARK_TAG_BYTES + CANARY_CODE_BYTES + COLUMNS_MAX * (1 + VALUE_BYTES_MAX);
 
 /// Bytes that the broker holds of one flow's submissions. A flow that needs more is refused at its header.
 pub const SUBMISSION_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;

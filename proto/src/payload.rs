@@ -3,11 +3,12 @@
 //! Every row of a flow has the same length, so that the length of a sealed row says nothing about its customer. A
 //! [`Layout`] is declared in the submission's header and checked against the agreement before anything is joined.
 //!
-//! Format: the consent proof, where the flow asks for proofs; the mark tag (4 bytes, big-endian), where it is marked; for each column one length byte and its UTF-8 value; then
+//! Format: the consent proof, where the flow asks for proofs; the mark tag (4 bytes, big-endian), where it is marked;
+//! the code of a canary (16 bytes; zeros in all other rows), where the owner mixes canaries in; for each column one length byte and its UTF-8 value; then
 //! zeros up to the layout's length.
 
 use crate::WireError;
-use crate::limits::{COLUMNS_MAX, MARK_TAG_BYTES, PROOF_BYTES, VALUE_BYTES_MAX};
+use crate::limits::{CANARY_CODE_BYTES, COLUMNS_MAX, MARK_TAG_BYTES, PROOF_BYTES, VALUE_BYTES_MAX};
 use crate::v1::Column;
 
 /// Columns of a flow's rows, in order, with the greatest length of their values.
@@ -18,6 +19,8 @@ pub struct Layout {
     proven: bool,
     /// Whether each row has a mark tag.
     marked: bool,
+    /// Whether each row has room for a canary's code.
+    watched: bool,
 }
 
 /// What a row has beside its values, as its layout says.
@@ -27,6 +30,8 @@ pub struct RowHead<'p> {
     pub proof: Option<&'p Proof>,
     /// The mark tag: a lasting pseudonym, which is not kept anywhere.
     pub mark_tag: Option<u32>,
+    /// The code of a canary; zeros in a row of somebody.
+    pub canary: Option<&'p CanaryCode>,
 }
 
 /// Tells something of a person.
@@ -38,6 +43,9 @@ impl std::fmt::Debug for RowHead<'_> {
 
 /// A row's consent proof, which the policy reads.
 pub type Proof = [u8; PROOF_BYTES];
+
+/// By which a canary is known, among those that its owner committed to.
+pub type CanaryCode = [u8; CANARY_CODE_BYTES];
 
 impl Layout {
     /// From tag names and the greatest length of each one's values, in bytes.
@@ -66,6 +74,7 @@ impl Layout {
             columns,
             proven: false,
             marked: false,
+            watched: false,
         })
     }
 
@@ -76,6 +85,7 @@ impl Layout {
             columns: Vec::new(),
             proven: false,
             marked: false,
+            watched: false,
         }
     }
 
@@ -95,6 +105,21 @@ impl Layout {
             marked: true,
             ..self
         }
+    }
+
+    /// The same columns, each row with room for a canary's code.
+    #[must_use]
+    pub fn watched(self) -> Self {
+        Self {
+            watched: true,
+            ..self
+        }
+    }
+
+    /// Whether each row has room for a canary's code.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watched
     }
 
     /// Whether each row has a mark tag.
@@ -144,7 +169,7 @@ impl Layout {
     #[must_use]
     pub fn payload_len(&self) -> usize {
         let values: usize = self.columns.iter().map(|(_, width)| 1 + width).sum();
-        self.proof_len() + self.mark_tag_len() + values
+        self.proof_len() + self.mark_tag_len() + self.canary_len() + values
     }
 
     fn proof_len(&self) -> usize {
@@ -155,10 +180,14 @@ impl Layout {
         if self.marked { MARK_TAG_BYTES } else { 0 }
     }
 
-    /// Writes one row, with its proof and its mark tag where the layout has them.
+    fn canary_len(&self) -> usize {
+        if self.watched { CANARY_CODE_BYTES } else { 0 }
+    }
+
+    /// Writes one row, with what stands before its values where the layout has it.
     ///
     /// # Errors
-    /// A proof or a mark tag where the layout has none or none where it has one, the number of values is not that of the columns, or
+    /// Something of a head where the layout has none of it or none where it has, the number of values is not that of the columns, or
     /// a value is longer than its column's width.
     pub fn encode(
         &self,
@@ -183,6 +212,14 @@ impl Layout {
         let proof = head.proof.map_or(&[][..], |proof| proof);
         let mark_tag = head.mark_tag.map(u32::to_be_bytes);
         let mark_tag = mark_tag.as_ref().map_or(&[][..], |tag| tag);
+        let canary = head.canary.map_or(&[][..], |code| code);
+        if canary.len() != self.canary_len() {
+            return Err(WireError::Length {
+                field: "canary code of a row",
+                want: self.canary_len(),
+                got: canary.len(),
+            });
+        }
         if mark_tag.len() != self.mark_tag_len() {
             return Err(WireError::Length {
                 field: "mark tag of a row",
@@ -207,6 +244,7 @@ impl Layout {
         let end = out.len() + self.payload_len();
         out.extend_from_slice(proof);
         out.extend_from_slice(mark_tag);
+        out.extend_from_slice(canary);
         for ((_, width), value) in self.columns.iter().zip(values) {
             let value = value.as_bytes();
             let len = u8::try_from(value.len())
@@ -246,6 +284,14 @@ impl Layout {
             }
             Some(None) => return Err(cut()),
         };
+        let canary = match self.watched.then(|| rest.split_first_chunk()) {
+            None => None,
+            Some(Some((code, after))) => {
+                rest = after;
+                Some(code)
+            }
+            Some(None) => return Err(cut()),
+        };
         let mut values = Vec::with_capacity(self.columns.len());
         for (_, width) in &self.columns {
             let (len, tail) = rest.split_first().ok_or_else(cut)?;
@@ -262,7 +308,12 @@ impl Layout {
         if rest.iter().any(|byte| *byte != 0) {
             return Err(malformed("payload", "the padding is not zero"));
         }
-        Ok((RowHead { proof, mark_tag }, values))
+        let head = RowHead {
+            proof,
+            mark_tag,
+            canary,
+        };
+        Ok((head, values))
     }
 }
 
@@ -289,6 +340,7 @@ mod tests {
     const NOTHING: RowHead<'_> = RowHead {
         proof: None,
         mark_tag: None,
+        canary: None,
     };
 
     fn layout() -> Layout {
@@ -341,6 +393,21 @@ mod tests {
         let payload = marked.proven().encode(both, &["a", "b"]).unwrap();
         let (start, rest) = payload.split_at(PROOF_BYTES);
         assert!(start == proof && rest.starts_with(&[1, 2, 3, 4, 1, b'a']));
+    }
+
+    #[test]
+    fn a_canarys_code_stands_before_the_values() {
+        let (plain, watched) = (layout(), layout().watched());
+        let head = RowHead {
+            canary: Some(&[9; CANARY_CODE_BYTES]),
+            ..NOTHING
+        };
+        let payload = watched.encode(head, &["a", "b"]).unwrap();
+        assert_eq!(payload.len(), plain.payload_len() + CANARY_CODE_BYTES);
+        assert!(payload.starts_with(&[9; CANARY_CODE_BYTES]));
+        assert_eq!(watched.decode(&payload).unwrap(), (head, vec!["a", "b"]));
+        assert!(watched.encode(NOTHING, &["a", "b"]).is_err());
+        assert!(plain.encode(head, &["a", "b"]).is_err());
     }
 
     #[test]

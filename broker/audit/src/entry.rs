@@ -20,12 +20,12 @@ use uuid::{Builder, Uuid, Variant};
 pub use document::Document;
 pub use event::{
     AgreementCountersigned, AgreementProposed, AgreementRef, AgreementRefused, AgreementRevoked,
-    Asked, AssessmentApproved, AssessmentProposed, AssessmentRefused, BrokerInitialised, Column,
-    Decision, DeliveryAcknowledged, Event, FlowAborted, FlowDeclined, FlowDenied, FlowGranted,
-    FlowKind, FlowRefused, IncidentOpened, InviteIssued, Measured, OfficerAdded, Outcome,
-    PartnerJoined, PartnerRevoked, Recipient, ReleaseIntent, ReleaseMarks, ReleaseOutcome,
-    ReleaseResult, ReleaseSource, Removed, RemovedOfTag, Retention, Source, Spent, TraceAuthorised,
-    TraceConcluded, TraceFailed, TraceRefused, Transform,
+    Asked, AssessmentApproved, AssessmentProposed, AssessmentRefused, BrokerInitialised,
+    CanariesCommitted, Column, Decision, DeliveryAcknowledged, Event, FlowAborted, FlowDeclined,
+    FlowDenied, FlowGranted, FlowKind, FlowRefused, IncidentCanaries, IncidentOpened, InviteIssued,
+    Measured, OfficerAdded, Outcome, PartnerJoined, PartnerRevoked, Recipient, ReleaseIntent,
+    ReleaseMarks, ReleaseOutcome, ReleaseResult, ReleaseSource, Removed, RemovedOfTag, Retention,
+    Source, Spent, TraceAuthorised, TraceConcluded, TraceFailed, TraceRefused, Transform,
 };
 pub use value::{
     CoarseCount, DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, Digest, FlowId, INTEGER_MAX, Integer,

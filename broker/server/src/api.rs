@@ -1,6 +1,7 @@
 //! The calls: each parses its message, asks `decide` through the ledger, and turns the answer into a reply.
 
 pub(crate) mod agreements;
+pub(crate) mod canaries;
 pub(crate) mod directory;
 pub(crate) mod enrolment;
 pub(crate) mod fetch;

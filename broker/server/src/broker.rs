@@ -199,6 +199,17 @@ impl Broker {
         flow: FlowId,
         event: impl FnOnce(Option<Spent>) -> E,
     ) -> bool {
+        let events = |spent| vec![event(spent).into()];
+        self.end_all(actor, flow, events).await
+    }
+
+    /// As [`Broker::end`], with further entries in the same append.
+    pub(crate) async fn end_all(
+        &self,
+        actor: &Actor,
+        flow: FlowId,
+        events: impl FnOnce(Option<Spent>) -> Vec<Event>,
+    ) -> bool {
         let ended: Result<Recorded<()>, Refusal> = self
             .ledger
             .commit(actor, |state, _| {
@@ -208,7 +219,7 @@ impl Broker {
                 }
                 let spent = self.kept(state, flow);
                 Ok(Decided {
-                    events: vec![event(spent).into()],
+                    events: events(spent),
                     value: (),
                 })
             })

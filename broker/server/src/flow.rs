@@ -3,6 +3,7 @@
 pub(crate) mod blobs;
 pub(crate) mod buckets;
 pub(crate) mod budget;
+pub(crate) mod canaries;
 pub(crate) mod complete;
 pub(crate) mod join;
 pub(crate) mod marks;

@@ -92,9 +92,11 @@ impl State {
             Event::AgreementProposed(e) => of_agreement(&e.agreement.sha256),
             Event::AgreementCountersigned(e) => of_agreement(&e.agreement.sha256),
             Event::AgreementRevoked(e) => of_agreement(&e.agreement.sha256),
-            // Of an accusation the accused learns from people, and not from its own agent.
+            // Of an accusation the accused learns from people, and not from its own agent; of canaries both sides do.
             Event::AgreementRefused(_)
             | Event::FlowDenied(_)
+            | Event::CanariesCommitted(_)
+            | Event::IncidentCanaries(_)
             | Event::TraceAuthorised(_)
             | Event::TraceRefused(_)
             | Event::TraceFailed(_)

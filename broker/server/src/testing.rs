@@ -3,7 +3,7 @@
 mod matched;
 mod world;
 
-pub(crate) use matched::{PROOF, TAGS, submissions, submissions_proving};
+pub(crate) use matched::{PROOF, TAGS, submissions, submissions_proving, submissions_watched};
 pub(crate) use world::{World, config};
 
 use counterfoil_audit::entry::{

@@ -12,7 +12,9 @@ pub use parts::*;
 
 use super::{
     document::Document,
-    value::{Digest, FlowId, Integer, Label, List, OrgName, PublicKey, Sentence, Timestamp},
+    value::{
+        CoarseCount, Digest, FlowId, Integer, Label, List, OrgName, PublicKey, Sentence, Timestamp,
+    },
 };
 
 macro_rules! events {
@@ -215,6 +217,17 @@ events! {
         /// Who asked.
         recipient: Recipient,
     }
+    /// The owner of a granted flow committed to canaries: identifiers of nobody that it mixes in. Before anything is matched.
+    "canaries.committed" CanariesCommitted {
+        /// The flow.
+        flow: FlowId,
+        /// How many.
+        count: Integer,
+        /// The share of them that an honest recipient is expected to hold, as a decimal.
+        expected_rate: Label,
+        /// Digest of their codes, each 16 bytes, in rising order.
+        codes_sha256: Digest,
+    }
     /// The agent of one side said no to a granted flow, or cannot go on with it.
     "flow.declined" FlowDeclined {
         /// The flow.
@@ -302,6 +315,17 @@ events! {
         /// Why, and what would pass.
         decision: Decision,
     }
+    /// A recipient hit more canaries than chance explains: its flow was stopped before the release.
+    "incident.canaries" IncidentCanaries {
+        /// The incident's public id.
+        incident: Label,
+        /// The flow.
+        flow: FlowId,
+        /// The log index of its `canaries.committed`.
+        committed: Integer,
+        /// The number of hits that decided: noised, as a bucket.
+        hits: CoarseCount,
+    }
     /// A leaked file of an owner's customers turned up.
     "incident.opened" IncidentOpened {
         /// The incident's public id.
@@ -365,6 +389,8 @@ impl Event {
         match self {
             Self::FlowGranted(event) => Some(event.flow),
             Self::FlowDenied(event) => Some(event.flow),
+            Self::CanariesCommitted(event) => Some(event.flow),
+            Self::IncidentCanaries(event) => Some(event.flow),
             Self::FlowDeclined(event) => Some(event.flow),
             Self::FlowAborted(event) => Some(event.flow),
             Self::FlowRefused(event) => Some(event.flow),

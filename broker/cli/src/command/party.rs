@@ -189,6 +189,13 @@ fn describe_flow(event: &FlowEvent) -> Option<String> {
                 table(&rows.collect::<Vec<_>>()).trim_end()
             ))
         }
+        FlowEvent::Committed {
+            canaries,
+            stops_at,
+            entry,
+        } => Some(format!(
+            "{canaries} canaries mixed in, entry {entry}: the broker stops the flow from about {stops_at} hits on"
+        )),
         FlowEvent::Met { buckets } if *buckets > 1 => {
             Some(format!("the sets are matched in {buckets} buckets"))
         }

@@ -28,11 +28,16 @@
 //! recipients = ["lake-insurance"]          # all that may occur; any other stops the reading
 //! utc_offset = "+08:00"                    # days in the records are days there; UTC if left out
 //! columns = { given = "consented_on" }     # where a column is not named as its field; `withdrawn` need not be there
+//!
+//! [dataset.canaries]                       # identifiers of nobody that are mixed into each flow
+//! source = "canaries.csv"                  # its columns of identifiers are named as the dataset's
+//! expected_rate = "0.0001"                 # share of them that an honest recipient may hold all the same
 //! "#, &Library::built_in())?;
 //! assert_eq!(file.dataset("customers").map(|dataset| dataset.tags().len()), Some(2));
 //! # Ok::<(), counterfoil_party::data::DatasetError>(())
 //! ```
 
+mod canaries;
 mod consent;
 mod identifier;
 
@@ -56,9 +61,11 @@ use super::mapping::{Mapping, RawMapping};
 use super::redact::redact;
 use super::source::{Delimiter, Source};
 
+use canaries::RawCanaries;
 use consent::RawConsent;
 use identifier::{RawIdentifier, first_identifier};
 
+pub use canaries::CanaryRecords;
 pub use identifier::IdentifierColumn;
 
 /// The taxonomy of a dataset that names none. A fixed version: a later program must not
@@ -184,6 +191,9 @@ pub enum DatasetFault {
     /// More than one way to read a cell.
     #[error("a tag has one of `values`, `bands` and `date`: keep one")]
     TwoRules,
+    /// A rate that is none.
+    #[error("`expected_rate`: {0}")]
+    ExpectedRate(counterfoil_policy::text::Malformed),
     /// A database without a query.
     #[error("a postgres:// source needs a query: add `sql = \"SELECT …\"`")]
     NoSql,
@@ -206,6 +216,7 @@ pub struct Dataset {
     tags: BTreeMap<String, Mapping>,
     consent: Option<ConsentRecords>,
     customer: CustomerKey,
+    canaries: Option<CanaryRecords>,
 }
 
 impl DatasetFile {
@@ -231,6 +242,9 @@ impl DatasetFile {
             dataset.source = dataset.source.clone().relative_to(folder);
             if let Some(consent) = &mut dataset.consent {
                 consent.relative_to(folder);
+            }
+            if let Some(canaries) = &mut dataset.canaries {
+                canaries.relative_to(folder);
             }
         }
         Ok(file)
@@ -342,6 +356,12 @@ impl Dataset {
         self.consent.as_ref()
     }
 
+    /// Where its canaries are, if it has some.
+    #[must_use]
+    pub fn canaries(&self) -> Option<&CanaryRecords> {
+        self.canaries.as_ref()
+    }
+
     /// Whether a column holds identifiers.
     #[must_use]
     pub fn is_identifier(&self, column: &str) -> bool {
@@ -371,6 +391,7 @@ struct RawDataset {
     tags: BTreeMap<Spanned<String>, RawMapping>,
     consent: Option<RawConsent>,
     customer: Option<Spanned<String>>,
+    canaries: Option<RawCanaries>,
 }
 
 #[derive(Deserialize)]
@@ -439,8 +460,10 @@ impl RawDataset {
             Some(column) => CustomerKey::of_column(&filled(column, "customer", lines)?),
             None => first_identifier(&identifiers),
         };
+        let canaries = self.canaries.map(|raw| raw.check(lines)).transpose()?;
         Ok(Dataset {
             customer,
+            canaries,
             name: self.name.into_inner(),
             taxonomy,
             taxonomy_line,

@@ -47,6 +47,8 @@ pub struct Wanted<'a> {
     pub others: &'a [&'a str],
     /// Bytes that are kept with each row.
     pub payload_bytes: usize,
+    /// Identifiers that join the set after all rows, unless a row has them, with zeros for a payload.
+    pub added: &'a [Identifier],
 }
 
 /// What to do with a row.
@@ -75,6 +77,8 @@ pub struct Loaded {
     pub payloads: Payloads,
     /// The count of all rows.
     pub report: ReadReport,
+    /// How many were added: the last of the set.
+    pub added: u32,
 }
 
 /// Byte strings of one length, in blocks that never move, so that none leaves a copy behind; wiped when dropped.
@@ -183,7 +187,7 @@ pub fn read_identifiers<R: CryptoRng + ?Sized>(
         }
     }
     progress(loader.report.rows);
-    loader.finish(rng)
+    loader.finish(wanted.added, rng)
 }
 
 struct Loader<'a> {
@@ -279,7 +283,11 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn finish<R: CryptoRng + ?Sized>(mut self, rng: &mut R) -> Result<Loaded, LoadError> {
+    fn finish<R: CryptoRng + ?Sized>(
+        mut self,
+        added: &[Identifier],
+        rng: &mut R,
+    ) -> Result<Loaded, LoadError> {
         self.report.sort();
         let usable = self.report.accepted + self.report.not_selected + self.report.withheld_rows();
         if usable == 0 {
@@ -290,8 +298,19 @@ impl<'a> Loader<'a> {
             self.set = self.set.filtered(keep, rng)?;
             self.payloads = self.payloads.filtered(keep);
         }
+        self.payload.fill(0);
+        let mut new = 0;
+        for identifier in added {
+            if !self.passed_over.contains(identifier)
+                && let Insertion::New(_) = self.set.insert(identifier)?
+            {
+                self.payloads.push(&self.payload);
+                new += 1;
+            }
+        }
         self.set.close();
         Ok(Loaded {
+            added: new,
             set: self.set,
             payloads: self.payloads,
             report: self.report,

@@ -34,7 +34,9 @@ mod tests;
 pub use check::{DatasetReport, IdentifierReport, TagReport, check_dataset};
 pub use consent::{Asked, ConsentRecords, ConsentReport, Proof, Proofs};
 pub use customer::CustomerKey;
-pub use dataset::{DATASETS, Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn};
+pub use dataset::{
+    CanaryRecords, DATASETS, Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn,
+};
 pub use error::SourceError;
 pub use identifiers::{Decide, LoadError, Loaded, Payloads, Verdict, Wanted, read_identifiers};
 pub use mapping::Mapping;

@@ -72,6 +72,7 @@ pub(crate) async fn submit_rows(
         bucket: submission.bucket,
         buckets: submission.buckets,
         keyed: of.keyed,
+        watched: of.layout.is_watched(),
     };
     let head = RowsChunk {
         part: Some(rows_chunk::Part::Header(header)),

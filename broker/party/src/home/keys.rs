@@ -21,6 +21,8 @@ pub(super) const KEY_BYTES_MAX: u64 = 4096;
 pub(super) const ED25519: &str = "ed25519-secret:";
 const CONSENT: &str = "keys/consent.key";
 const CONSENT_REFERENCES: &str = "consent-secret:";
+const CANARIES: &str = "keys/canaries.key";
+const CANARY_CODES: &str = "canary-secret:";
 const X25519: &str = "x25519-secret:";
 
 /// The institution's static X25519 key for Noise. Wiped when dropped, never printed.
@@ -139,6 +141,15 @@ impl Home {
     /// The file cannot be written, is open to others or damaged.
     pub fn consent_secret(&self) -> Result<Zeroizing<[u8; 32]>> {
         self.made_once(CONSENT, CONSENT_REFERENCES)
+    }
+
+    /// The secret from which the codes of canaries are made: made when it is first needed. Without it nobody can show later which
+    /// identifiers they stood for.
+    ///
+    /// # Errors
+    /// The file cannot be written, is open to others or damaged.
+    pub fn canary_secret(&self) -> Result<Zeroizing<[u8; 32]>> {
+        self.made_once(CANARIES, CANARY_CODES)
     }
 
     /// A secret that is made when it is first needed.

@@ -11,11 +11,14 @@ use counterfoil_policy::request::RequestBody;
 use counterfoil_policy::segment::Predicate;
 use counterfoil_policy::tag::{Tag, Unmapped, Value};
 use counterfoil_policy::text::TagName;
-use counterfoil_proto::limits::{PROOF_BYTES, SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX};
+use counterfoil_proto::limits::{
+    CANARY_CODE_BYTES, PROOF_BYTES, SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX,
+};
 use counterfoil_proto::payload::{Layout, RowHead};
 use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::data::{
     Asked, CustomerKey, DATASETS, Dataset, DatasetFile, Mapping, Payloads, Proof, Proofs,
@@ -26,6 +29,7 @@ use crate::flow::identifier_rule;
 use crate::home::Home;
 use crate::taxonomies;
 
+use super::canaries::{Canaries, CanaryPlan};
 use super::marks::{MarkTags, TAG_BYTES};
 
 /// Bytes of a value's number in its dictionary.
@@ -52,6 +56,15 @@ pub(super) struct Plan {
     marks: Option<MarkTags>,
     /// By what people are told apart in a flow that measures, where each counts once; none in others.
     people: Option<CustomerKey>,
+    canaries: Option<CanaryPlan>,
+}
+
+/// The owner's keys that a plan may need.
+pub(super) struct Keys<'k> {
+    /// Where the keys of lineages are, for rows that may be marked.
+    pub(super) trace: Option<&'k Home>,
+    /// Asked for the secret of canaries where a dataset has some.
+    pub(super) canaries: &'k dyn Fn() -> Result<Zeroizing<[u8; 32]>>,
 }
 
 /// Why the owner's side cannot take part.
@@ -79,7 +92,7 @@ pub(super) fn plan(
     agreement: &Agreement,
     request: &RequestBody,
     asked: Option<Asked>,
-    trace_keys: Option<&Home>,
+    keys: Keys<'_>,
 ) -> std::result::Result<Plan, Unfit> {
     let library = taxonomies::library(home)?;
     let file = DatasetFile::read(&home.join(DATASETS), &library)
@@ -138,9 +151,16 @@ pub(super) fn plan(
             Some(loaded.map_err(|error| Unfit::Own(error.into()))?)
         }
     };
-    let marks =
-        trace_keys.map(|home| MarkTags::of(home, agreement, &request.tags, dataset.customer_key()));
+    let marks = keys
+        .trace
+        .map(|home| MarkTags::of(home, agreement, &request.tags, dataset.customer_key()));
+    let canaries = dataset.canaries();
+    let canaries = canaries.map(|records| {
+        let key = (keys.canaries)()?;
+        Ok::<_, Error>(CanaryPlan::new(records, key, request.flow))
+    });
     Ok(Plan {
+        canaries: canaries.transpose()?,
         proofs,
         marks: marks.transpose()?.flatten(),
         people: match request.kind {
@@ -233,6 +253,8 @@ pub(super) struct Prepared {
     pub(super) unmapped: Vec<UnmappedCells>,
     codes: Payloads,
     dictionaries: Vec<Dictionary>,
+    /// The last items of the set.
+    pub(super) canaries: Option<Canaries>,
     /// What the header of the submission says of consents; each row has a proof then.
     pub(super) consent: Option<Consent>,
 }
@@ -287,7 +309,14 @@ pub(super) fn load(
     others.extend(plan.people.iter().map(CustomerKey::column));
     others.sort_unstable();
     others.dedup();
+    let added = plan.canaries.as_ref();
+    let added = added.map(|canaries| canaries.read(&plan.column, plan.normaliser));
+    let added = added
+        .transpose()
+        .map_err(|error| Unfit::Own(error.into()))?
+        .unwrap_or_default();
     let wanted = Wanted {
+        added: &added,
         column: &plan.column,
         normaliser: plan.normaliser,
         others: &others,
@@ -321,7 +350,7 @@ pub(super) fn load(
     }
     let loaded = loaded.map_err(|error| Unfit::Own(error.into()))?;
     // To a flow that measures, that a segment is empty is an exact figure of its own: it goes on with dummies alone.
-    if loaded.set.is_empty() && plan.people.is_none() {
+    if loaded.report.accepted == 0 && plan.people.is_none() {
         let message = "no row of the owner takes part".to_owned();
         return Err(declined(
             "no_rows",
@@ -341,7 +370,10 @@ pub(super) fn load(
     } else {
         Layout::new(columns.collect()).map_err(|error| Unfit::Own(error.into()))?
     };
+    let canaries = plan.canaries.as_ref();
+    let canaries = canaries.map(|plan| plan.codes(&loaded.set, loaded.added));
     let prepared = Prepared {
+        canaries: canaries.transpose()?,
         set: Arc::new(loaded.set),
         consent: plan
             .proofs
@@ -388,8 +420,12 @@ impl Plan {
             Some(_) => layout.proven(),
             None => layout,
         };
-        match self.marks {
+        let layout = match self.marks {
             Some(_) => layout.marked(),
+            None => layout,
+        };
+        match self.canaries {
+            Some(_) => layout.watched(),
             None => layout,
         }
     }
@@ -535,7 +571,16 @@ impl Prepared {
         } else {
             (None, codes)
         };
-        let head = RowHead { proof, mark_tag };
+        let canary = self.canaries.as_ref().map(|canaries| canaries.code(index));
+        let head = RowHead {
+            proof,
+            mark_tag,
+            canary: canary.map(|code| code.unwrap_or(&[0; CANARY_CODE_BYTES])),
+        };
+        if let Some(Some(_)) = canary {
+            let nothing = self.dictionaries.iter().map(|_| "");
+            return Ok(self.layout.encode_into(head, nothing, out)?);
+        }
         let (codes, _) = codes.as_chunks::<CODE_BYTES>();
         let mut whole = true;
         let values = codes.iter().zip(&self.dictionaries).map(|(code, of_tag)| {

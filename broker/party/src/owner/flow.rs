@@ -16,7 +16,7 @@ use crate::audit::log_key;
 use crate::data::Asked;
 use crate::error::{Denial, Error, Result};
 use crate::flow::shard::Shard;
-use crate::flow::{self, REASON_WAIT, follow, off_thread, session};
+use crate::flow::{self, REASON_WAIT, follow, may_be_repeated, off_thread, session};
 use crate::home::Home;
 use crate::limits::{self, Asking};
 use crate::receipts::Known;
@@ -24,7 +24,8 @@ use crate::transport::{Broker, call};
 use crate::{agreements, audit};
 
 use super::attempts::{Attempts, forget};
-use super::dataset::{self, Prepared, Unfit};
+use super::canaries;
+use super::dataset::{self, Keys, Prepared, Unfit};
 use super::sessions::Sessions;
 use super::{FlowEvent, OnEvent, ServeEvent};
 
@@ -171,7 +172,16 @@ impl OwnerFlow {
                 FlowKind::Exchange => Some(&*home),
                 FlowKind::Measure => None,
             };
-            let plan = dataset::plan(home.path(), &agreement, &body, asked, trace_keys)?;
+            let plan = dataset::plan(
+                home.path(),
+                &agreement,
+                &body,
+                asked,
+                Keys {
+                    trace: trace_keys,
+                    canaries: &|| home.canary_secret(),
+                },
+            )?;
             dataset::load(&plan, &mut |rows| tell(FlowEvent::Reading { rows }))
         })
         .await??;
@@ -223,7 +233,14 @@ impl OwnerFlow {
 
     async fn carry_out(&self, accepted: &Accepted, prepared: Prepared) -> Result<()> {
         let on_stage = |stage| self.tell(FlowEvent::Stage { stage });
-        let sessions = Sessions::new(self, accepted, prepared, self.shard)?;
+        let tell = |event| self.tell(event);
+        let committed = canaries::commit(&self.broker, self.id(), prepared.canaries.as_ref(), tell);
+        let committed = match committed.await {
+            Ok(committed) => committed,
+            Err(error) if may_be_repeated(&error) => return Err(error),
+            Err(error) => return Err(self.stop(error).await),
+        };
+        let sessions = Sessions::new(self, accepted, prepared, committed, self.shard)?;
         let mut ending = pin!(follow(&self.broker, self.id(), &on_stage));
         let ended = tokio::select! {
             error = sessions.run() => match timeout(REASON_WAIT, ending.as_mut()).await {

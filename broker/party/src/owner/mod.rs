@@ -6,6 +6,7 @@
 //! or panics, ends nothing but itself.
 
 mod attempts;
+mod canaries;
 mod dataset;
 mod flow;
 mod marks;
@@ -133,6 +134,15 @@ pub enum FlowEvent {
     Stage {
         /// Where.
         stage: Stage,
+    },
+    /// The broker has recorded the canaries that are mixed in.
+    Committed {
+        /// How many.
+        canaries: u32,
+        /// From so many hits on the broker stops the flow, give or take the noise on their number.
+        stops_at: u32,
+        /// Index of the entry.
+        entry: u64,
     },
     /// Both agents have met: the sets are split.
     Met {

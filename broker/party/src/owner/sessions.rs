@@ -18,6 +18,7 @@ use crate::matching::{Matched, Opening, Patience, PeerSize, Pipe, meet};
 
 use super::FlowEvent;
 use super::attempts::Attempts;
+use super::canaries::Committed;
 use super::dataset::Prepared;
 use super::flow::{Accepted, OwnerFlow};
 use super::rows::SealedRows;
@@ -49,6 +50,7 @@ impl<'f> Sessions<'f> {
         flow: &'f OwnerFlow,
         accepted: &'f Accepted,
         prepared: Prepared,
+        _committed: Committed,
         shard: Shard,
     ) -> Result<Self> {
         let attempts = Attempts::load(&flow.home, accepted.grant.request())?

@@ -185,6 +185,7 @@ pub(super) fn read_rows(
     let failed = |error| Error::io("write", directory, error);
     let mut carried = Carried::new(from.others.len(), directory).map_err(failed)?;
     let wanted = Wanted {
+        added: &[],
         column: from.column,
         normaliser: from.normaliser,
         others: from.others,

@@ -6,16 +6,16 @@ use counterfoil_audit::entry::{FlowDeclined, Spent};
 use counterfoil_policy::moment::Timestamp;
 use counterfoil_proto::v1::flows_server::Flows;
 use counterfoil_proto::v1::{
-    AcknowledgeReply, AcknowledgeRequest, BucketsReply, BudgetReply, BudgetRequest, DeclineReply,
-    DeclineRequest, FlowRef, FlowReply, FlowRequest, KeysChunk, KeysReply, ListenRequest, Offer,
-    RelayFrame, RowsChunk, RowsReply,
+    AcknowledgeReply, AcknowledgeRequest, BucketsReply, BudgetReply, BudgetRequest,
+    CanaryCommitment, CanaryReply, DeclineReply, DeclineRequest, FlowRef, FlowReply, FlowRequest,
+    KeysChunk, KeysReply, ListenRequest, Offer, RelayFrame, RowsChunk, RowsReply,
 };
 use counterfoil_psi::Role;
 use time::OffsetDateTime;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{digest, failed, fetch, flow_id, relay, request, submit, to_its_end};
+use super::{canaries, digest, failed, fetch, flow_id, relay, request, submit, to_its_end};
 use crate::broker::Broker;
 use crate::decide::budgets;
 use crate::refusal::{label, sentence, would_pass};
@@ -82,6 +82,13 @@ impl Flows for FlowsService {
         Err(Status::failed_precondition(
             "the flow has ended; nothing needs to be done",
         ))
+    }
+
+    async fn commit_canaries(
+        &self,
+        request: Request<CanaryCommitment>,
+    ) -> Result<Response<CanaryReply>, Status> {
+        canaries::commit(&self.0, request).await
     }
 
     type RelayStream = relay::RelayStream;

@@ -44,6 +44,7 @@ pub(crate) async fn rows(
         let _present = running.attend(Role::Owner);
         let checked = check_columns(&running, &header.columns, header.keyed)
             .and_then(|layout| check_marks(&running, layout, header.marked))
+            .and_then(|layout| check_canaries(&running, layout, header.watched))
             .and_then(|layout| check_consent(&running, layout, header.consent.as_ref()));
         let (layout, withheld) = match checked {
             Ok(checked) => checked,
@@ -361,6 +362,17 @@ fn check_marks(running: &Running, layout: Layout, marked: bool) -> Result<Layout
         )),
         (true, false) => Err(Status::failed_precondition(
             "the owner's rows have mark tags, and no tag that was asked for carries marks: nothing was joined",
+        )),
+    }
+}
+
+/// Rows have room for a canary's code if the owner committed to canaries, and only then.
+fn check_canaries(running: &Running, layout: Layout, watched: bool) -> Result<Layout, Status> {
+    match (watched, running.canaries.get()) {
+        (true, Some(_)) => Ok(layout.watched()),
+        (false, None) => Ok(layout),
+        _ => Err(Status::failed_precondition(
+            "the owner's rows have canaries if and only if it committed to some before the flow: nothing was joined",
         )),
     }
 }

@@ -4,11 +4,11 @@ use std::mem;
 use std::sync::{Arc, PoisonError};
 
 use counterfoil_audit::entry::{
-    CoarseCount as EntryCount, Digest, Integer, List, Timestamp, ValueError,
+    CoarseCount as EntryCount, Digest, FlowId, Integer, List, Timestamp, ValueError,
 };
 use counterfoil_audit::entry::{
-    Column, FlowRefused, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, RemovedOfTag,
-    Retention, Transform,
+    Column, FlowAborted, FlowRefused, IncidentCanaries, ReleaseIntent, ReleaseResult,
+    ReleaseSource, Removed, RemovedOfTag, Retention, Transform,
 };
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::coarse::{CoarseCount, CoarseShare};
@@ -17,7 +17,9 @@ use counterfoil_policy::tag::Tag;
 use counterfoil_proto::delivery::DeliveryContext;
 use counterfoil_proto::v1::flow_status::Stage;
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
+use super::canaries::{self, Hit};
 use super::join::{Common, Gathered, open_common};
 use super::marks::{Head, Marked, Whose};
 use super::measured;
@@ -26,7 +28,7 @@ use super::release::{NotRecorded, Stored};
 use super::submission::Submission;
 use crate::broker::{Broker, code_version};
 use crate::decide::agreements::reference;
-use crate::refusal::{Refusal, label};
+use crate::refusal::{Refusal, label, sentence};
 
 /// Why a flow ends without a release.
 pub(super) enum Ending {
@@ -34,6 +36,8 @@ pub(super) enum Ending {
     Refused(Refusal),
     /// A noised count is under the minimum, and what that cost.
     UnderMinimum(Box<FlowRefused>),
+    /// More canaries were hit than chance explains.
+    Canaries(Hit),
     /// Somebody or something failed.
     Failed(String),
     /// It has ended already.
@@ -81,10 +85,37 @@ impl Ending {
             Self::UnderMinimum(refused) => {
                 broker.end(broker.actor(), flow, |_| *refused).await;
             }
+            Self::Canaries(hit) => hold_back(broker, flow, hit).await,
             Self::Failed(reason) => broker.abort(flow, "joining", &reason).await,
         }
     }
 }
+
+/// Opens an incident and ends the flow, in one append. The sides are told that it is held back and not why: the owner hears of hits
+/// from people who have looked at it, and the recipient from whoever asks it.
+async fn hold_back(broker: &Broker, flow: FlowId, hit: Hit) {
+    let incident = IncidentCanaries {
+        incident: label(&Uuid::now_v7().to_string()),
+        flow,
+        committed: hit.committed,
+        hits: hit.hits,
+    };
+    let events = |spent| {
+        let aborted = FlowAborted {
+            flow,
+            stage: label("review"),
+            reason: sentence(HELD_BACK),
+            spent,
+        };
+        vec![incident.into(), aborted.into()]
+    };
+    if broker.end_all(broker.actor(), flow, events).await {
+        tracing::warn!(%flow, "a flow was held back: more canaries were hit than chance explains");
+    }
+}
+
+const HELD_BACK: &str =
+    "the broker holds the flow back before its release; its operator looks at it and gets in touch";
 
 /// Blocks.
 fn join_now(
@@ -111,7 +142,8 @@ fn join_now(
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let now = OffsetDateTime::now_utc().into();
-    open_common(&running.agreement, &rows, keys, now, &mut *common)
+    let canaries = running.canaries.get();
+    open_common(&running.agreement, &rows, keys, now, canaries, &mut *common)
         .map_err(|e| Ending::Failed(e.to_string()))
 }
 
@@ -161,6 +193,14 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
         return Err(Ending::Over);
     }
     broker.may_continue(running).map_err(Ending::Refused)?;
+    match canaries::hit(running) {
+        Ok(None) => {}
+        Ok(Some(hit)) => return Err(Ending::Canaries(hit)),
+        Err(error) => {
+            tracing::error!(%error, "canaries could not be counted");
+            return Err(Ending::Failed(PANICKED.into()));
+        }
+    }
     let agreement = &*running.agreement;
     let asked = &running.request.body().tags;
     let tags: Vec<&Tag> = asked

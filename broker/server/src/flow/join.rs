@@ -14,6 +14,7 @@ use counterfoil_psi::{PayloadLength, RowContext, RowKey, SessionId};
 use counterfoil_watermark::{MarkTag, TagBits};
 use zeroize::Zeroizing;
 
+use super::canaries::{Canaries, is_somebodys};
 use super::submission::{MATCH_ID_BYTES, Submission};
 
 /// The common rows, opened and checked against the agreement.
@@ -123,13 +124,14 @@ impl Gather for Gathered {
 
 /// Opens the rows of a bucket whose match id both sides submitted and whose key fits, and adds them to the common ones.
 ///
-/// A row that does not open, whose consent proof is not in force at `now`, or whose values or mark tag break the agreement, counts as
+/// A canary that was hit is counted as that and as nothing else. A row that does not open, whose consent proof is not in force at `now`, or whose values or mark tag break the agreement, counts as
 /// unmatched and nobody is told which: a visible failure would tell whoever made it that the other side holds that customer.
 pub(crate) fn open_common(
     agreement: &Agreement,
     rows: &Submission,
     keys: &Submission,
     now: Timestamp,
+    canaries: Option<&Canaries>,
     common: &mut impl Gather,
 ) -> Result<(), JoinError> {
     if rows.session != keys.session {
@@ -138,12 +140,22 @@ pub(crate) fn open_common(
     let side = |layout| Side::new(rows.session, agreement, layout).ok_or(JoinError::NoColumns);
     let mut owner = side(rows.layout.as_ref().ok_or(JoinError::NoColumns)?)?;
     let mut recipient = keys.layout.as_ref().map(side).transpose()?;
-    let proven = agreement.consent().map(|_| now);
+    let rules = Rules {
+        proven: agreement.consent().map(|_| now),
+        canaries,
+    };
     for pair in pairs(rows, keys) {
         // A row that breaks off here counts as unmatched.
-        let _ = open_row(&mut owner, recipient.as_mut(), &pair, proven, common);
+        let _ = open_row(&mut owner, recipient.as_mut(), &pair, &rules, common);
     }
     Ok(())
+}
+
+/// What is looked at in an opened row beside its values.
+struct Rules<'c> {
+    /// When consent proofs have to be in force, where there are some.
+    proven: Option<Timestamp>,
+    canaries: Option<&'c Canaries>,
 }
 
 /// The rows of one side.
@@ -211,14 +223,20 @@ fn open_row(
     owner: &mut Side<'_>,
     recipient: Option<&mut Side<'_>>,
     pair: &Pair<'_>,
-    proven: Option<Timestamp>,
+    rules: &Rules<'_>,
     common: &mut impl Gather,
 ) -> Option<()> {
     let (key, own_row) = pair.key.split_first_chunk()?;
     let (sealed, their_key) = pair.sealed.split_at_checked(owner.sealed_bytes)?;
     owner.open(&RowKey::from_bytes(key), Role::Owner, sealed)?;
     let (head, values) = owner.layout.decode(&owner.payload).ok()?;
-    if let Some(now) = proven {
+    if let (Some(code), Some(canaries)) = (head.canary, rules.canaries)
+        && !is_somebodys(code)
+    {
+        canaries.count(code);
+        return None;
+    }
+    if let Some(now) = rules.proven {
         RowProof::check(head.proof?, now).ok()?;
     }
     let mut row = CommonRow {

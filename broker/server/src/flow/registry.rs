@@ -1,7 +1,7 @@
 //! Flows that run just now, and agents that listen. In memory; what a restart needs of them is on disk ([`super::running_files`]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use counterfoil_audit::entry::FlowGranted;
@@ -18,6 +18,7 @@ use tonic::Status;
 
 use super::buckets::Buckets;
 use super::budget::Budget;
+use super::canaries::Canaries;
 use super::join::{Common, Gathered};
 use super::rendezvous::{End, NoSession, Rendezvous, Session, Shard};
 
@@ -61,6 +62,8 @@ pub(crate) struct Running {
     pub(crate) request: VerifiedRequest,
     /// What a measure flow counts.
     pub(crate) plan: Option<Plan>,
+    /// What the owner committed to, before anything was matched.
+    pub(crate) canaries: OnceLock<Canaries>,
     /// The opened rows of the buckets that are joined, or their counts. A lock of its own, which a join holds for long.
     pub(crate) common: Mutex<Gathered>,
     /// Held while a bucket's rows are written.
@@ -145,6 +148,7 @@ impl Registry {
             agreement,
             request,
             plan,
+            canaries: OnceLock::new(),
             common: Mutex::new(common),
             storing: tokio::sync::Mutex::default(),
             offer,
@@ -401,6 +405,12 @@ impl Running {
     /// Tells the watchers.
     pub(crate) fn advance(&self, stage: Stage) {
         self.stage.send_replace(stage);
+    }
+
+    /// Whether the agents have met, or something of a bucket is here.
+    pub(crate) fn has_met(&self) -> bool {
+        let inner = self.inner();
+        inner.matching || inner.buckets.has_begun()
     }
 
     /// Follows the stage; ends when the flow does.

@@ -8,6 +8,7 @@ use counterfoil_proto::v1::{Offer, RowsHeader};
 use counterfoil_psi::SessionId;
 
 use super::buckets::{Buckets, Declared};
+use super::canaries::{Canaries, Codes, Committed};
 use super::registry::Running;
 use super::running_files::layout;
 use crate::broker::Broker;
@@ -17,11 +18,12 @@ use crate::state::agreements::Status;
 /// stand.
 pub(crate) fn flow(broker: &Broker, flow: FlowId) -> bool {
     let known = broker.ledger.read(|state| {
-        let grant = state.flow(flow)?.grant.clone()?;
+        let record = state.flow(flow)?;
+        let (grant, committed) = (record.grant.clone()?, record.canaries);
         let record = state.agreements.get(&grant.agreement.sha256)?;
-        (record.status == Status::Active).then(|| (grant, record.agreement.clone()))
+        (record.status == Status::Active).then(|| (grant, record.agreement.clone(), committed))
     });
-    let Some((grant, agreement)) = known else {
+    let Some((grant, agreement, committed)) = known else {
         return false;
     };
     let Some(signed_request) = broker.running.request(*flow.as_bytes()) else {
@@ -36,16 +38,29 @@ pub(crate) fn flow(broker: &Broker, flow: FlowId) -> bool {
     let Some(request) = granted else {
         return false;
     };
+    let canaries = committed.map(|committed| canaries(broker, flow, committed));
+    if matches!(canaries, Some(None)) {
+        return false;
+    }
     let flows = &broker.flows;
     flows.start(grant, agreement, request, Offer { signed_request });
     flows.admit(flow);
     if let Some(running) = flows.get(flow) {
         running.buckets(Buckets::restored);
+        if let Some(canaries) = canaries.flatten() {
+            let _ = running.canaries.set(canaries);
+        }
         for header in broker.running.headers(*flow.as_bytes()) {
             rows(&running, &header);
         }
     }
     true
+}
+
+/// What is stored of canaries, if it is what was committed to.
+fn canaries(broker: &Broker, flow: FlowId, committed: Committed) -> Option<Canaries> {
+    let stored = broker.running.canaries(*flow.as_bytes())?;
+    Canaries::new(committed, &Codes::read(&stored, committed.rate)?)
 }
 
 /// Enters what is stored of a bucket. What does not fit is matched again.

@@ -8,8 +8,9 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use counterfoil_policy::canaries::CANARIES_MAX;
 use counterfoil_policy::request::REQUEST_BYTES_MAX;
-use counterfoil_proto::limits::MESSAGE_BYTES_MAX;
+use counterfoil_proto::limits::{CANARY_CODE_BYTES, MESSAGE_BYTES_MAX};
 use counterfoil_proto::payload::Layout;
 use counterfoil_proto::v1::RowsHeader;
 use prost::Message as _;
@@ -20,6 +21,7 @@ use crate::files::{create_private_dir, write_durably, write_parts_durably};
 
 const REQUEST: &str = "request.json";
 const ROWS: &str = "rows";
+const CANARIES: &str = "canaries";
 
 /// The directory of all flows that run.
 #[derive(Debug, Clone)]
@@ -49,6 +51,22 @@ impl RunningFiles {
             .read_to_end(&mut signed)
             .ok()?;
         Some(signed)
+    }
+
+    /// Keeps the codes of a flow's canaries; durable on return.
+    pub(crate) fn store_canaries(&self, flow: [u8; 16], codes: &[u8]) -> Result<(), Error> {
+        let dir = self.of(flow);
+        create_private_dir(&dir)?;
+        write_durably(&dir.join(CANARIES), codes)
+    }
+
+    /// The codes of a flow's canaries, if they were kept.
+    pub(crate) fn canaries(&self, flow: [u8; 16]) -> Option<Vec<u8>> {
+        let file = File::open(self.of(flow).join(CANARIES)).ok()?;
+        let mut codes = Vec::new();
+        let most = CANARY_CODE_BYTES as u64 * u64::from(CANARIES_MAX);
+        file.take(most).read_to_end(&mut codes).ok()?;
+        Some(codes)
     }
 
     /// Keeps the sealed rows of a bucket, in place of those of an earlier attempt; durable on return.
@@ -139,8 +157,13 @@ pub(crate) fn layout(header: &RowsHeader) -> Option<Layout> {
         Some(_) => layout.proven(),
         None => layout,
     };
-    Some(if header.marked {
+    let layout = if header.marked {
         layout.marked()
+    } else {
+        layout
+    };
+    Some(if header.watched {
+        layout.watched()
     } else {
         layout
     })
@@ -190,6 +213,7 @@ mod tests {
             consent: None,
             marked: false,
             keyed: false,
+            watched: false,
         };
         let mut rows = Submission::rows(&header.session, 2, 2, layout).unwrap();
         let records = [session, session + 1].map(|byte| [byte; 16 + 9 + 16]);

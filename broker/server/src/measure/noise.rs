@@ -113,6 +113,13 @@ impl PartNoise {
     }
 }
 
+/// A count to which one person adds 1 at most, with discrete Laplace noise.
+pub(crate) fn noised(count: i64, epsilon: f64) -> Result<i64, Unnoised> {
+    let noised = laplace(1, epsilon)?.add(&[count])?;
+    let first = noised.numbers.first().copied();
+    first.ok_or_else(|| Unnoised("no number came".into()))
+}
+
 fn domain() -> Counts {
     VectorDomain::new(AtomDomain::default())
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use counterfoil_audit::entry::{Decision, Event, FlowGranted, Outcome};
+use counterfoil_audit::entry::{CanariesCommitted, Decision, Event, FlowGranted, Integer, Outcome};
 use counterfoil_audit::entry::{Digest, FlowId, Timestamp};
 
 use super::Inconsistent;
+use crate::flow::canaries::Committed;
 
 /// Where a flow stands, as far as the log knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct Flow {
     pub(crate) grant: Option<FlowGranted>,
     pub(crate) asked: Timestamp,
     pub(crate) stage: Stage,
+    /// What its owner mixes in.
+    pub(crate) canaries: Option<Committed>,
     /// Indices of the entries about it, oldest first.
     pub(crate) entries: Vec<u64>,
 }
@@ -108,6 +111,7 @@ impl Flows {
             Event::FlowDenied(e) => {
                 self.open(e.flow, time, None, closed(e.decision.clone(), index, false))
             }
+            Event::CanariesCommitted(e) => self.committed(index, e),
             Event::FlowDeclined(e) => self.close(e.flow, closed(e.decision.clone(), index, false)),
             Event::FlowRefused(e) => self.close(e.flow, closed(e.decision.clone(), index, false)),
             Event::FlowAborted(e) => {
@@ -156,9 +160,30 @@ impl Flows {
             grant,
             asked,
             stage,
+            canaries: None,
             entries: Vec::new(),
         };
         self.by_id.insert(id, flow);
+        Ok(())
+    }
+
+    fn committed(&mut self, index: u64, event: &CanariesCommitted) -> Result<(), Inconsistent> {
+        let committed = Committed {
+            entry: Integer::new(index).map_err(|_| Inconsistent("an index is too large"))?,
+            codes_sha256: event.codes_sha256,
+            rate: event
+                .expected_rate
+                .as_str()
+                .parse()
+                .map_err(|_| Inconsistent("a rate of canaries is no decimal"))?,
+        };
+        let flow = self.by_id.get_mut(&event.flow);
+        let flow = flow
+            .filter(|flow| flow.stage == Stage::Running && flow.canaries.is_none())
+            .ok_or(Inconsistent(
+                "canaries were committed twice, or for a flow that does not run",
+            ))?;
+        flow.canaries = Some(committed);
         Ok(())
     }
 

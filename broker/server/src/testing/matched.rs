@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_proto::limits::PROOF_BYTES;
-use counterfoil_proto::payload::{Layout, Proof, RowHead};
+use counterfoil_proto::payload::{CanaryCode, Layout, Proof, RowHead};
 use counterfoil_psi::Role as Side;
 use counterfoil_psi::{
     IdentifierKind, IdentifierSet, Normaliser, PayloadLength, RowContext, SessionId, Token, dh,
@@ -77,12 +77,32 @@ pub(crate) fn submissions(
     submissions_proving(agreement, owner, recipient, |_| PROOF)
 }
 
+/// As [`submissions`], with the codes of those that are canaries.
+pub(crate) fn submissions_watched(
+    agreement: &Agreement,
+    owner: &[(u32, [&str; 2])],
+    recipient: &[u32],
+    canary: impl Fn(u32) -> CanaryCode,
+) -> (Submission, Submission) {
+    submissions_of(agreement, owner, recipient, |_| PROOF, Some(&canary))
+}
+
 /// As [`submissions`], each of the owner's customers with a consent proof of its own.
 pub(crate) fn submissions_proving(
     agreement: &Agreement,
     owner: &[(u32, [&str; 2])],
     recipient: &[u32],
     proof: impl Fn(u32) -> Proof,
+) -> (Submission, Submission) {
+    submissions_of(agreement, owner, recipient, proof, None)
+}
+
+fn submissions_of(
+    agreement: &Agreement,
+    owner: &[(u32, [&str; 2])],
+    recipient: &[u32],
+    proof: impl Fn(u32) -> Proof,
+    canary: Option<&dyn Fn(u32) -> CanaryCode>,
 ) -> (Submission, Submission) {
     let session = SessionId::from_bytes([4; 32]);
     let customers: Vec<_> = owner.iter().map(|(customer, _)| *customer).collect();
@@ -96,6 +116,10 @@ pub(crate) fn submissions_proving(
         Some(_) => layout.marked(),
         None => layout,
     };
+    let layout = match canary {
+        Some(_) => layout.watched(),
+        None => layout,
+    };
     let length = PayloadLength::new(layout.payload_len()).unwrap();
     let context = RowContext::new(session, *agreement.digest().as_bytes(), length);
     let count = owners.len() as u64;
@@ -105,7 +129,9 @@ pub(crate) fn submissions_proving(
         .zip(owner)
         .map(|(token, (customer, cells))| {
             let proof = agreement.consent().map(|_| proof(*customer));
+            let canary = canary.map(|canary| canary(*customer));
             let head = RowHead {
+                canary: canary.as_ref(),
                 proof: proof.as_ref(),
                 mark_tag: agreement.marks().map(|_| mark_tag(*customer)),
             };

@@ -18,6 +18,7 @@ fn load(
     decide: Option<Decide<'_>>,
 ) -> Result<Loaded, LoadError> {
     let wanted = Wanted {
+        added: &[],
         column: "phone",
         normaliser: phones(),
         others,
@@ -224,6 +225,7 @@ fn progress_is_told_and_ends_at_the_last_row() {
     let rows: String = (0..70_000).map(|row| format!("138{row:08}\n")).collect();
     let path = scratch.file("a.csv", format!("phone\n{rows}"));
     let wanted = Wanted {
+        added: &[],
         column: "phone",
         normaliser: phones(),
         others: &[],

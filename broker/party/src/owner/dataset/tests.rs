@@ -31,6 +31,14 @@ a@example.com,growth,rent,5,A
 not a mail,growth,own,5,A
 ";
 
+/// No lineage, and a secret of canaries that is the same in every run.
+pub(super) fn keys() -> Keys<'static> {
+    Keys {
+        trace: None,
+        canaries: &|| Ok(Zeroizing::new([7; 32])),
+    }
+}
+
 struct World {
     dir: tempfile::TempDir,
 }
@@ -52,7 +60,7 @@ impl World {
         );
         body.segment = segment.map(|name| name.parse().unwrap());
         load(
-            &plan(self.dir.path(), &agreement, &body, None, None)?,
+            &plan(self.dir.path(), &agreement, &body, None, keys())?,
             &mut |_| (),
         )
     }
@@ -148,7 +156,7 @@ fn a_segment_is_over_values_before_they_are_generalised() {
         fixture::now(),
     );
     body.segment = Some("established".parse().unwrap());
-    let plan = plan(world.dir.path(), &agreement, &body, None, None)
+    let plan = plan(world.dir.path(), &agreement, &body, None, keys())
         .map_err(|_| "unfit")
         .unwrap();
     let prepared = load(&plan, &mut |_| ()).map_err(|_| "unfit").unwrap();
@@ -221,7 +229,7 @@ fn a_taxonomy_older_than_the_agreements_is_refused() {
         &DeliverySecret::generate(&mut rand::rng()),
         fixture::now(),
     );
-    let refused = plan(world.dir.path(), &agreement, &body, None, None);
+    let refused = plan(world.dir.path(), &agreement, &body, None, keys());
     let Err(Unfit::Declined(denial)) = refused else {
         panic!("an older taxonomy serves");
     };
@@ -229,7 +237,7 @@ fn a_taxonomy_older_than_the_agreements_is_refused() {
     assert!(denial.would_pass.contains("version = 2"), "{denial:?}");
     // A broken taxonomy is the owner's own fault, and named with its line.
     write("one.toml", &own(1).replace("number", "nummer"));
-    let Err(Unfit::Own(error)) = plan(world.dir.path(), &agreement, &body, None, None) else {
+    let Err(Unfit::Own(error)) = plan(world.dir.path(), &agreement, &body, None, keys()) else {
         panic!("a broken taxonomy serves");
     };
     let text = error.to_string();

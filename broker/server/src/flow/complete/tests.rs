@@ -1,13 +1,19 @@
-use counterfoil_audit::entry::{AgreementRevoked, Event, FlowDeclined, PartnerRevoked};
+use counterfoil_audit::entry::{
+    AgreementRevoked, CanariesCommitted, Event, FlowDeclined, OrgName, PartnerRevoked,
+};
 use counterfoil_proto::delivery::{Delivery, DeliverySecret};
+use counterfoil_proto::limits::CANARY_CODE_BYTES;
 use counterfoil_proto::v1::{Consent, RowsHeader};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::flow::buckets::Declared;
+use crate::flow::canaries::{Canaries, Codes};
 use crate::refusal::sentence;
 use crate::state::flows::Stage as State;
-use crate::testing::{TAGS, World, agreement_with, bank, document, insurer, submissions};
+use crate::testing::{
+    TAGS, World, agreement_with, bank, document, insurer, submissions, submissions_watched,
+};
 
 /// Small enough for a test: five rows to a group, ten in common.
 fn terms() -> Agreement {
@@ -50,6 +56,7 @@ async fn joined(world: &World, running: &Arc<Running>, rows: &Submission, keys: 
     let withheld = proven.then(|| CoarseCount::of(0));
     let header = RowsHeader {
         keyed: false,
+        watched: layout.is_watched(),
         flow: flow.to_vec(),
         session: rows.session.as_bytes().to_vec(),
         count: rows.len() as u64,
@@ -265,4 +272,113 @@ async fn a_flow_that_has_ended_opens_no_row() {
     let entries = world.broker.ledger.durable();
     completed(&world, &running, &agreement, &rows(20, 5), 20).await;
     assert_eq!(world.broker.ledger.durable(), entries);
+}
+
+/// A flow whose owner mixes in customers from 100 on, and what comes of it if the recipient holds these.
+async fn with_canaries(
+    agreement: &Agreement,
+    recipient: &[u32],
+) -> (World, Arc<Running>, DeliverySecret) {
+    let world = World::with(agreement).await;
+    let (running, secret) = world.granted(agreement, 1, &TAGS).await;
+    let code = |customer: u32| {
+        let mut code = [0; CANARY_CODE_BYTES];
+        if customer >= 100 {
+            code[..4].copy_from_slice(&customer.to_be_bytes());
+        }
+        code
+    };
+    let codes: Vec<u8> = (100..300).flat_map(code).collect();
+    let rate = "0.001".parse().unwrap();
+    let codes = Codes::read(&codes, rate).unwrap();
+    let committed = CanariesCommitted {
+        flow: running.grant.flow,
+        count: Integer::new(200).unwrap(),
+        expected_rate: label("0.001"),
+        codes_sha256: codes.digest(),
+    };
+    let decided = crate::log::Decided {
+        events: vec![committed.into()],
+        value: (),
+    };
+    let by = bank().actor();
+    let recorded = world
+        .broker
+        .ledger
+        .commit(&by, |_, _| Ok::<_, Refusal>(decided));
+    assert!(recorded.await.is_ok());
+    let committed = |state: &crate::state::State| state.flow(running.grant.flow).unwrap().canaries;
+    let committed = world.broker.ledger.read(committed).unwrap();
+    let canaries = Canaries::new(committed, &codes).unwrap();
+    assert!(running.canaries.set(canaries).is_ok());
+    let owner: Vec<_> = rows(20, 5)
+        .into_iter()
+        .chain((100..300).map(|canary| (canary, ["low", "own"])))
+        .collect();
+    let (rows, keys) = submissions_watched(agreement, &owner, recipient, code);
+    joined(&world, &running, &rows, keys).await;
+    (world, running, secret)
+}
+
+#[tokio::test]
+async fn canaries_are_neither_delivered_nor_counted() {
+    let agreement = terms();
+    let recipient: Vec<u32> = (0..20).chain(100..102).collect();
+    let (world, running, secret) = with_canaries(&agreement, &recipient).await;
+    assert!(world.broker.ledger.release(running.grant.flow).is_some());
+    let path = world
+        .dir
+        .path()
+        .join("deliveries")
+        .join(format!("{}.sealed", "01".repeat(16)));
+    let delivery = opened(&agreement, &std::fs::read(path).unwrap(), &secret);
+    assert_eq!(delivery.rows.len(), 20);
+}
+
+#[tokio::test]
+async fn a_flow_in_which_many_canaries_are_hit_is_held_back() {
+    let agreement = terms();
+    let recipient: Vec<u32> = (0..20).chain(100..250).collect();
+    let (world, running, _) = with_canaries(&agreement, &recipient).await;
+    assert_eq!(closed_with(&world, &running), ("review".into(), true));
+    assert_eq!(world.deliveries(), 0);
+    let ledger = &world.broker.ledger;
+    let events: Vec<Event> = (0..ledger.durable())
+        .map(|index| {
+            ledger
+                .entry(index)
+                .unwrap()
+                .parse()
+                .unwrap()
+                .event()
+                .clone()
+        })
+        .collect();
+    let [
+        ..,
+        Event::IncidentCanaries(incident),
+        Event::FlowAborted(aborted),
+    ] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (incident.flow, aborted.flow),
+        (running.grant.flow, running.grant.flow)
+    );
+    let committed = usize::try_from(incident.committed.value()).unwrap();
+    assert!(matches!(events[committed], Event::CanariesCommitted(_)));
+    // Neither side sees the incident, and the recipient no commitment.
+    let sees = |org: &str| {
+        let of = |state: &crate::state::State| state.about(&OrgName::new(org).unwrap()).to_vec();
+        let indices = ledger.read(of);
+        let kinds = indices
+            .iter()
+            .map(|index| events[usize::try_from(*index).unwrap()].type_name());
+        kinds
+            .filter(|kind| kind.contains("canaries"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sees("north-bank"), ["canaries.committed"]);
+    assert!(sees("east-life").is_empty());
 }

@@ -19,7 +19,7 @@ fn joined(
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
     let bits = agreement.marks().map(MarkTerms::bits);
     let mut common = Common::new(tags.into_iter(), bits);
-    open_common(agreement, rows, keys, now(), &mut common).map(|()| common)
+    open_common(agreement, rows, keys, now(), None, &mut common).map(|()| common)
 }
 
 fn rows_of(
@@ -80,7 +80,7 @@ fn buckets_are_added_to_each_other() {
     for (from, joined) in [(0, 10), (10, 20), (30, 30)] {
         let recipient: Vec<_> = (from..from + 10).collect();
         let (rows, keys) = submissions(&agreement, &rows_of(OWN, from..from + 20), &recipient);
-        open_common(&agreement, &rows, &keys, now(), &mut common).unwrap();
+        open_common(&agreement, &rows, &keys, now(), None, &mut common).unwrap();
         assert_eq!(
             (common.table.len(), common.match_ids.len()),
             (joined, joined)

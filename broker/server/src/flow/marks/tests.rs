@@ -39,7 +39,7 @@ fn common(agreement: &Agreement) -> Common {
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
     let mut common = Common::new(tags.into_iter(), agreement.marks().map(MarkTerms::bits));
     let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
-    open_common(agreement, &rows, &keys, now, &mut common).unwrap();
+    open_common(agreement, &rows, &keys, now, None, &mut common).unwrap();
     common
 }
 

@@ -164,6 +164,7 @@ pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
     };
     let header = RowsHeader {
         keyed: false,
+        watched: false,
         flow: FLOW.to_vec(),
         session: rows.session.as_bytes().to_vec(),
         count: rows.len() as u64,

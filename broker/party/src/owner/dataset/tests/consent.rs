@@ -27,7 +27,7 @@ fn prepare(rows: &str, config: &str, consents: &str) -> std::result::Result<Prep
         key: ReferenceKey::of_flow(&[5; 32], body.flow),
         now: fixture::now(),
     };
-    let plan = plan(world.dir.path(), &agreement, &body, Some(asked), None)?;
+    let plan = plan(world.dir.path(), &agreement, &body, Some(asked), keys())?;
     load(&plan, &mut |_| ())
 }
 

@@ -1,0 +1,153 @@
+//! Canaries: identifiers of nobody, mixed into a flow so that a recipient that tries all numbers is noticed.
+//!
+//! Which they are is committed to before the flow, as codes that only this home's key turns back into identifiers: an auditor who is
+//! shown the key and the file can check that they were nobody's, and the broker learns none of them.
+
+use counterfoil_policy::canaries::{CANARIES_MAX, ExpectedRate, threshold};
+use counterfoil_policy::text::FlowId;
+use counterfoil_proto::limits::CANARY_CODE_BYTES;
+use counterfoil_proto::payload::CanaryCode;
+use counterfoil_proto::v1::CanaryCommitment;
+use counterfoil_psi::{Identifier, IdentifierSet, Normaliser};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::data::{CanaryRecords, LoadError, Wanted, read_identifiers};
+use crate::error::{Error, Result};
+use crate::transport::{Broker, call};
+
+use super::FlowEvent;
+
+/// Sets these codes apart from whatever else a key of this kind is used for.
+const DOMAIN: &[u8] = b"counterfoil canary code v1\n";
+
+/// What a flow's canaries are made from.
+pub(super) struct CanaryPlan {
+    records: CanaryRecords,
+    key: Zeroizing<[u8; 32]>,
+    flow: FlowId,
+}
+
+/// Canaries as they stand in the prepared set: its last items, in the order of their codes here.
+pub(super) struct Canaries {
+    first: u32,
+    codes: Vec<CanaryCode>,
+    rate: ExpectedRate,
+}
+
+/// The broker has recorded what this owner mixes in: nothing is matched before.
+pub(super) struct Committed(());
+
+impl CanaryPlan {
+    pub(super) fn new(records: &CanaryRecords, key: Zeroizing<[u8; 32]>, flow: FlowId) -> Self {
+        Self {
+            records: records.clone(),
+            key,
+            flow,
+        }
+    }
+
+    /// Reads them, as identifiers of the type that is matched. Blocks.
+    ///
+    /// # Errors
+    /// The source cannot be read, has none of that type, or too many.
+    pub(super) fn read(
+        &self,
+        column: &str,
+        normaliser: Normaliser,
+    ) -> std::result::Result<Vec<Identifier>, LoadError> {
+        let wanted = Wanted {
+            column,
+            normaliser,
+            others: &[],
+            payload_bytes: 0,
+            added: &[],
+        };
+        let source = self.records.source();
+        let read = read_identifiers(source, &wanted, None, &mut |_| (), &mut rand::rng())?;
+        let values = (0..).map_while(|index| read.set.expose_value(index));
+        // A value of a set is its identifier's own normal form.
+        Ok(values
+            .flat_map(|value| normaliser.normalise(value))
+            .collect())
+    }
+
+    /// Codes of the last items of a set.
+    ///
+    /// # Errors
+    /// [`Error::Input`]: no number of hits among so few could stop a flow, or there are too many.
+    pub(super) fn codes(&self, set: &IdentifierSet, canaries: u32) -> Result<Canaries> {
+        let rate = self.records.rate();
+        let least = threshold(canaries, rate);
+        if canaries < least || canaries > CANARIES_MAX {
+            return Err(Error::Input(format!(
+                "`{}` has {canaries} canaries that are no customers: a flow is stopped from {least} hits on, so give more, {CANARIES_MAX} at most",
+                self.records.source()
+            )));
+        }
+        let all = u32::try_from(set.len()).unwrap_or(u32::MAX);
+        let first = all.saturating_sub(canaries);
+        let codes = (first..all).map_while(|index| Some(self.code(set.get(index)?)));
+        Ok(Canaries {
+            first,
+            codes: codes.collect(),
+            rate,
+        })
+    }
+
+    fn code(&self, identifier: &[u8]) -> CanaryCode {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mac = Hmac::<Sha256>::new_from_slice(self.key.as_ref()).expect("any length");
+        let mac = mac
+            .chain_update(DOMAIN)
+            .chain_update(self.flow.as_bytes())
+            .chain_update(identifier);
+        let digest: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut code = [0; CANARY_CODE_BYTES];
+        for (to, from) in code.iter_mut().zip(digest) {
+            *to = from;
+        }
+        code
+    }
+}
+
+impl Canaries {
+    /// The code of an item, if it is a canary.
+    pub(super) fn code(&self, index: u32) -> Option<&CanaryCode> {
+        let place = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.codes.get(place)
+    }
+
+    fn commitment(&self, flow: FlowId) -> CanaryCommitment {
+        let mut codes = self.codes.clone();
+        codes.sort_unstable();
+        CanaryCommitment {
+            flow: flow.as_bytes().to_vec(),
+            codes: codes.concat(),
+            expected_rate: self.rate.to_string(),
+        }
+    }
+}
+
+/// Has the broker record a flow's canaries, if it has some.
+///
+/// # Errors
+/// The broker refuses, or is gone.
+pub(super) async fn commit(
+    broker: &Broker,
+    flow: FlowId,
+    canaries: Option<&Canaries>,
+    tell: impl Fn(FlowEvent),
+) -> Result<Committed> {
+    if let Some(canaries) = canaries {
+        let reply = call(broker.flows().commit_canaries(canaries.commitment(flow))).await?;
+        let count = u32::try_from(canaries.codes.len()).unwrap_or(u32::MAX);
+        tell(FlowEvent::Committed {
+            canaries: count,
+            stops_at: threshold(count, canaries.rate),
+            entry: reply.entry,
+        });
+    }
+    Ok(Committed(()))
+}
