@@ -80,6 +80,10 @@ fn the_second_part_works_as_written() {
         "{report}"
     );
     assert!(dir.path().join("established.parquet").exists());
+    let overlap = std::fs::read_to_string(dir.path().join("overlap.json")).unwrap();
+    let overlap: serde_json::Value = serde_json::from_str(&overlap).unwrap();
+    assert_eq!(overlap["spent"]["epsilon"], "1");
+    assert!(dir.path().join("overlap.svg").exists());
 }
 
 #[test]
