@@ -155,7 +155,7 @@ impl Extended {
         let shape = self.direction.shape;
         let solve = || {
             Rows::new(self.direction.layout, self.drawn.row_seed, items)
-                .solve(items)
+                .solve()
                 .map_err(|_| Error::from(Misuse::Unsolvable))
         };
         let (store, (vector, sum)) = rayon::join(solve, || {
@@ -300,7 +300,7 @@ impl Answers {
     /// The function at each own item, before it is hashed.
     pub(super) fn evaluate(&self, items: &[Hashed]) -> Zeroizing<Vec<u128>> {
         let rows = Rows::new(self.direction.layout, self.row_seed, items);
-        let mut values = Zeroizing::new(rows.decode(&self.answers));
+        let mut values = rows.decode(&self.answers);
         for value in values.iter_mut() {
             *value ^= *self.coin;
         }

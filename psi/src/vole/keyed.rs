@@ -223,7 +223,7 @@ impl Key {
     /// The function at each item, before it is hashed.
     pub(super) fn evaluate(&self, items: &[Hashed]) -> Zeroizing<Vec<u128>> {
         let rows = Rows::new(self.direction.layout, self.row_seed, items);
-        let mut values = Zeroizing::new(rows.decode(&self.vector));
+        let mut values = rows.decode(&self.vector);
         values
             .par_iter_mut()
             .zip(items)

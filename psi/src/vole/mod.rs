@@ -22,7 +22,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
 pub use error::{Error, Misuse, PeerFault};
 
@@ -32,7 +31,7 @@ use crate::identifier::IdentifierSet;
 use crate::session::{Role, SessionId};
 use crate::token::Token;
 use direction::Direction;
-use okvs::Hashed;
+use okvs::Items;
 use rounds::Rounds;
 
 /// One side of a session.
@@ -45,7 +44,7 @@ pub struct Session {
     id: SessionId,
     role: Role,
     items: Arc<IdentifierSet>,
-    hashed: Zeroizing<Vec<Hashed>>,
+    hashed: Items,
     /// Dropped, and so wiped, at the first error.
     rounds: Option<Rounds>,
 }
@@ -91,12 +90,13 @@ impl Session {
         }
         let keyed = Direction::new(id, role, peer_items as usize);
         let asking = Direction::new(id, role.peer(), items.len());
+        let layouts = [keyed.layout, asking.layout];
         let keyed = keyed::Begun::new(keyed, delta, rng);
         let asking = asking::Begun::new(asking, rng);
         Ok(Self {
             id,
             role,
-            hashed: tokens::hash_items(&id, &items),
+            hashed: Items::new(&tokens::hash_items(&id, &items), layouts),
             items,
             rounds: Some(Rounds::new(keyed, asking)),
         })
@@ -119,7 +119,7 @@ impl Session {
     /// sessions; [`Misuse::AlreadyFailed`] after any error.
     pub fn receive(&mut self, piece: &[u8]) -> Result<(), Error> {
         let rounds = self.rounds.take().ok_or(Misuse::AlreadyFailed)?;
-        self.rounds = Some(rounds.receive(piece, &self.hashed)?);
+        self.rounds = Some(rounds.receive(piece, self.hashed.sorted())?);
         Ok(())
     }
 
@@ -151,15 +151,16 @@ impl Session {
     pub fn finish(self) -> Result<Vec<Token>, Error> {
         let rounds = self.rounds.ok_or(Misuse::AlreadyFailed)?;
         let (key, answers) = rounds.finish()?;
-        let own = key.evaluate(&self.hashed);
+        let own = key.evaluate(self.hashed.sorted());
         drop(key);
-        let peers = answers.evaluate(&self.hashed);
+        let peers = answers.evaluate(self.hashed.sorted());
         drop(answers);
-        let (owner, recipient) = match self.role {
-            Role::Owner => (own, peers),
-            Role::Recipient => (peers, own),
+        let values = match self.role {
+            Role::Owner => [own.as_slice(), peers.as_slice()],
+            Role::Recipient => [peers.as_slice(), own.as_slice()],
         };
-        Ok(tokens::tokens(&self.id, &self.items, &owner, &recipient))
+        let places = self.hashed.places();
+        Ok(tokens::tokens(&self.id, &self.items, values, places))
     }
 }
 

@@ -61,14 +61,17 @@ impl Layout {
         self.sparse + DENSE
     }
 
-    /// The row of an item in this layout.
+    /// The bin of an item, by the highest bits of its seed: items in rising order of these stand bin by bin in every layout.
+    const fn bin(&self, item: &Hashed) -> usize {
+        scale((item.seed >> 96) as u32, self.bins) as usize
+    }
+
+    /// The row of an item in this layout, from what its seed expands to under the key of the store.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "words of the seed are cut out of it, and places are below 2^32"
     )]
-    fn row(&self, seed: [u128; 2]) -> Row {
-        let [a, b] = seed;
-        let scale = |word: u32, range: usize| ((u64::from(word) * range as u64) >> 32) as u32;
+    fn row(&self, [a, b]: [u128; 2]) -> Row {
         let first = scale(a as u32, self.sparse);
         let mut second = scale((a >> 32) as u32, self.sparse - 1);
         second += u32::from(second >= first);
@@ -77,11 +80,15 @@ impl Layout {
         third += u32::from(third >= low);
         third += u32::from(third >= high);
         Row {
-            bin: scale((a >> 96) as u32, self.bins),
             places: [first, second, third],
             dense: b as u64 & ((1 << DENSE) - 1),
         }
     }
+}
+
+/// A random word as a number below `range`.
+const fn scale(word: u32, range: usize) -> u32 {
+    ((word as u64 * range as u64) >> 32) as u32
 }
 
 /// The bound that a bin of n / bins expected items passes with probability below 2^-42 / bins:
@@ -114,17 +121,16 @@ fn sparse_places(capacity: usize) -> usize {
     (capacity * rate.copied().unwrap_or_default()).div_ceil(1_000)
 }
 
-/// Where an item reads.
-#[derive(Clone, Copy)]
+/// Where an item reads within its bin.
+#[derive(Clone, Copy, Default, Zeroize)]
 struct Row {
-    bin: u32,
     /// Three different sparse places of the bin.
     places: [u32; 3],
     /// Which dense places.
     dense: u64,
 }
 
-/// An item: the value that the store gives it, and what its row is made of. Both are halves of
+/// An item: the value that the store gives it, and what its bin and row are made of. Both are halves of
 /// one hash of the item.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Zeroize)]
 pub(super) struct Hashed {
@@ -132,13 +138,58 @@ pub(super) struct Hashed {
     pub(super) seed: u128,
 }
 
-/// The rows of a set of items in one layout, sorted by bin so that a core works in one bin at a
-/// time.
-pub(super) struct Rows {
+/// A side's items in the order in which both stores of a session are worked on: bin by bin in either layout, so that a core
+/// works in one bin at a time.
+pub(super) struct Items {
+    sorted: Zeroizing<Vec<Hashed>>,
+    places: Vec<u32>,
+}
+
+impl Items {
+    /// Sorts items for two layouts.
+    pub(super) fn new(items: &[Hashed], layouts: [Layout; 2]) -> Self {
+        // Both bins rise with the highest bits of the seed, so their sum does, and tells both.
+        let class = |item: &Hashed| layouts.iter().map(|layout| layout.bin(item)).sum::<usize>();
+        let mut next = vec![0_u32; layouts.iter().map(|layout| layout.bins).sum()];
+        for item in items {
+            if let Some(count) = next.get_mut(class(item)) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for start in &mut next {
+            sum += std::mem::replace(start, sum);
+        }
+        let mut sorted = Zeroizing::new(vec![Hashed::default(); items.len()]);
+        let places = items.iter().map(|item| {
+            let start = next.get_mut(class(item));
+            let place = start.map_or(0, |start| std::mem::replace(start, *start + 1));
+            if let Some(to) = sorted.get_mut(place as usize) {
+                *to = *item;
+            }
+            place
+        });
+        let places = places.collect();
+        Self { sorted, places }
+    }
+
+    /// The items, bin by bin.
+    pub(super) fn sorted(&self) -> &[Hashed] {
+        &self.sorted
+    }
+
+    /// Where in [`Self::sorted`] each item stands that was given.
+    pub(super) fn places(&self) -> &[u32] {
+        &self.places
+    }
+}
+
+/// The rows of a set of items in one layout. A row is made when it is read, which takes less time than fetching it.
+pub(super) struct Rows<'i> {
     layout: Layout,
-    /// `sorted[k]` is a row with the index of its item.
-    sorted: Vec<(u32, Row)>,
-    /// Where each bin begins in `sorted`, and the end.
+    expand: FixedKey,
+    items: &'i [Hashed],
+    /// Where each bin begins in `items`, and the end.
     starts: Vec<usize>,
 }
 
@@ -146,76 +197,49 @@ pub(super) struct Rows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unsolvable;
 
-impl Rows {
-    /// `seed` is what the asking side drew for this store after its items were fixed.
-    pub(super) fn new(layout: Layout, seed: u128, items: &[Hashed]) -> Self {
-        let expand = FixedKey::new(seed);
-        let rows = rows_of(layout, &expand, items);
-        let mut starts = vec![0_usize; layout.bins + 1];
-        for row in &rows {
-            if let Some(count) = starts.get_mut(row.bin as usize + 1) {
-                *count += 1;
-            }
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
-        }
-        let mut next = starts.clone();
-        let mut sorted = vec![
-            (
-                0,
-                Row {
-                    bin: 0,
-                    places: [0; 3],
-                    dense: 0
-                }
-            );
-            rows.len()
-        ];
-        for (row, index) in rows.into_iter().zip(0_u32..) {
-            if let Some(place) = next.get_mut(row.bin as usize) {
-                if let Some(to) = sorted.get_mut(*place) {
-                    *to = (index, row);
-                }
-                *place += 1;
-            }
-        }
+impl<'i> Rows<'i> {
+    /// Of items that stand bin by bin ([`Items`]). `seed` is what the asking side drew for this store after its items were fixed.
+    pub(super) fn new(layout: Layout, seed: u128, items: &'i [Hashed]) -> Self {
+        debug_assert!(items.is_sorted_by_key(|item| layout.bin(item)));
+        let start = |bin| items.partition_point(|item| layout.bin(item) < bin);
         Self {
             layout,
-            sorted,
-            starts,
+            expand: FixedKey::new(seed),
+            items,
+            starts: (0..=layout.bins).map(start).collect(),
         }
     }
 
-    fn bins(&self) -> impl IndexedParallelIterator<Item = &[(u32, Row)]> {
-        self.starts.par_windows(2).map(|bounds| match bounds {
-            [start, end] => self.sorted.get(*start..*end).unwrap_or_default(),
+    fn bins(&self) -> impl IndexedParallelIterator<Item = &'i [Hashed]> {
+        let items = self.items;
+        self.starts.par_windows(2).map(move |bounds| match bounds {
+            [start, end] => items.get(*start..*end).unwrap_or_default(),
             _ => &[],
         })
     }
 
     /// A vector from which each item reads its value. Places that no item needs are zero: the
     /// vector is only ever sent masked.
-    pub(super) fn solve(&self, items: &[Hashed]) -> Result<Vec<u128>, Unsolvable> {
+    pub(super) fn solve(&self) -> Result<Vec<u128>, Unsolvable> {
         let mut vector = vec![0; self.layout.length()];
         self.bins()
             .zip(vector.par_chunks_mut(self.layout.bin_length()))
-            .map(|(rows, bin)| {
-                if rows.len() > self.layout.capacity {
+            .map(|(items, bin)| {
+                if items.len() > self.layout.capacity {
                     return Err(Unsolvable);
                 }
-                solve::bin(rows, items, bin.split_at_mut(self.layout.sparse))
+                let mut rows = Zeroizing::new(vec![Row::default(); items.len()]);
+                rows_of(self.layout, &self.expand, items, &mut rows);
+                solve::bin(&rows, items, bin.split_at_mut(self.layout.sparse))
             })
             .collect::<Result<(), _>>()?;
         Ok(vector)
     }
 
     /// What each item reads from `vector`, in the items' order.
-    pub(super) fn decode(&self, vector: &[u128]) -> Vec<u128> {
-        let mut sorted = Zeroizing::new(vec![0_u128; self.sorted.len()]);
-        let mut rest = sorted.as_mut_slice();
+    pub(super) fn decode(&self, vector: &[u128]) -> Zeroizing<Vec<u128>> {
+        let mut values = Zeroizing::new(vec![0_u128; self.items.len()]);
+        let mut rest = values.as_mut_slice();
         let mut outs = Vec::with_capacity(self.layout.bins);
         for bounds in self.starts.windows(2) {
             if let [start, end] = bounds {
@@ -227,36 +251,41 @@ impl Rows {
         self.bins()
             .zip(vector.par_chunks(self.layout.bin_length()))
             .zip(outs)
-            .for_each(|((rows, bin), out)| {
+            .for_each(|((items, bin), out)| {
                 let (sparse, dense) = bin.split_at_checked(self.layout.sparse).unwrap_or_default();
                 let dense = DenseTables::new(dense);
-                for ((_, row), out) in rows.iter().zip(out) {
-                    *out = read(sparse, row) ^ dense.read(row.dense);
+                let mut rows = Zeroizing::new([Row::default(); BATCH]);
+                for (items, out) in items.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+                    rows_of(self.layout, &self.expand, items, rows.as_mut_slice());
+                    for (row, out) in rows.iter().zip(out) {
+                        *out = read(sparse, row) ^ dense.read(row.dense);
+                    }
                 }
             });
-        let mut out = vec![0; sorted.len()];
-        for ((index, _), value) in self.sorted.iter().zip(sorted.iter()) {
-            if let Some(to) = out.get_mut(*index as usize) {
-                *to = *value;
-            }
-        }
-        out
+        values
     }
 }
 
-fn rows_of(layout: Layout, expand: &FixedKey, items: &[Hashed]) -> Vec<Row> {
-    const BATCH: usize = 1_024;
-    items
-        .par_chunks(BATCH)
-        .flat_map_iter(|batch| {
-            let first: Vec<u128> = batch.iter().map(|item| item.seed).collect();
-            let second: Vec<u128> = batch.iter().map(|item| !item.seed).collect();
-            let (mut a, mut b) = (vec![0; batch.len()], vec![0; batch.len()]);
-            expand.map(&first, &mut a);
-            expand.map(&second, &mut b);
-            a.into_iter().zip(b).map(move |(a, b)| layout.row([a, b]))
-        })
-        .collect()
+/// Rows that are made at a time.
+const BATCH: usize = 64;
+
+/// Makes the rows of items, as many as there is room for.
+fn rows_of(layout: Layout, expand: &FixedKey, items: &[Hashed], rows: &mut [Row]) {
+    let mut seeds = Zeroizing::new([0; BATCH]);
+    let mut expanded = Zeroizing::new([[0; BATCH]; 2]);
+    for (items, rows) in items.chunks(BATCH).zip(rows.chunks_mut(BATCH)) {
+        let [first, second] = &mut *expanded;
+        for (mask, out) in [(0, &mut *first), (u128::MAX, &mut *second)] {
+            for (seed, item) in seeds.iter_mut().zip(items) {
+                *seed = item.seed ^ mask;
+            }
+            let seeds = seeds.get(..items.len()).unwrap_or_default();
+            expand.map(seeds, out.get_mut(..items.len()).unwrap_or_default());
+        }
+        for (row, words) in rows.iter_mut().zip(first.iter().zip(second.iter())) {
+            *row = layout.row([*words.0, *words.1]);
+        }
+    }
 }
 
 /// The sum of a row's sparse places.

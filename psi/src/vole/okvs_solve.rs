@@ -21,7 +21,7 @@ struct Triangle {
 
 /// Fills a bin: sparse part, dense part.
 pub(super) fn bin(
-    rows: &[(u32, Row)],
+    rows: &[Row],
     items: &[Hashed],
     (sparse, dense): (&mut [u128], &mut [u128]),
 ) -> Result<(), Unsolvable> {
@@ -37,8 +37,8 @@ pub(super) fn bin(
     // Now the sparse part is right for a dense part of zeros, and `masks` says how each of its
     // places changes with the dense part. The gap's rows decide what that must be.
     let equations = triangle.gap.iter().filter_map(|&number| {
-        let (index, row) = rows.get(number as usize)?;
-        let value = items.get(*index as usize)?.value;
+        let row = rows.get(number as usize)?;
+        let value = items.get(number as usize)?.value;
         let mask = row.places.iter().fold(row.dense, |mask, &place| {
             mask ^ masks.get(place as usize).copied().unwrap_or_default()
         });
@@ -51,9 +51,9 @@ pub(super) fn bin(
     Ok(())
 }
 
-fn peel(rows: &[(u32, Row)], places: usize) -> Result<Triangle, Unsolvable> {
+fn peel(rows: &[Row], places: usize) -> Result<Triangle, Unsolvable> {
     let mut columns = vec![Column::default(); places];
-    for ((_, row), number) in rows.iter().zip(0_u32..) {
+    for (row, number) in rows.iter().zip(0_u32..) {
         for &place in &row.places {
             if let Some(column) = columns.get_mut(place as usize) {
                 column.degree += 1;
@@ -92,8 +92,8 @@ fn peel(rows: &[(u32, Row)], places: usize) -> Result<Triangle, Unsolvable> {
     }
 }
 
-fn remove(rows: &[(u32, Row)], number: u32, columns: &mut [Column], ready: &mut Vec<u32>) {
-    let Some((_, row)) = rows.get(number as usize) else {
+fn remove(rows: &[Row], number: u32, columns: &mut [Column], ready: &mut Vec<u32>) {
+    let Some(row) = rows.get(number as usize) else {
         return;
     };
     for &place in &row.places {
@@ -109,10 +109,10 @@ fn remove(rows: &[(u32, Row)], number: u32, columns: &mut [Column], ready: &mut 
 
 /// A row that reads a place which only two rows read, so that taking it away frees the other.
 /// Searched for anew each time: rows are left over in one bin of thousands.
-fn stuck_row(rows: &[(u32, Row)], columns: &[Column], gap: &[u32]) -> Option<u32> {
+fn stuck_row(rows: &[Row], columns: &[Column], gap: &[u32]) -> Option<u32> {
     let degree = |place: &u32| columns.get(*place as usize).map_or(0, |c| c.degree);
     let mut best = (u32::MAX, NO_ROW);
-    for ((_, row), number) in rows.iter().zip(0_u32..) {
+    for (row, number) in rows.iter().zip(0_u32..) {
         // A row that was peeled or put aside may still meet busy places, but was taken from them
         // all; one that was not is counted in each of its three.
         let lowest = row.places.iter().map(degree).min().unwrap_or_default();
@@ -124,12 +124,12 @@ fn stuck_row(rows: &[(u32, Row)], columns: &[Column], gap: &[u32]) -> Option<u32
 }
 
 /// Gives each pivot's place what its row still lacks, last peeled first.
-fn substitute(triangle: &Triangle, rows: &[(u32, Row)], items: &[Hashed], sparse: &mut [u128]) {
+fn substitute(triangle: &Triangle, rows: &[Row], items: &[Hashed], sparse: &mut [u128]) {
     for &(number, place) in triangle.pivots.iter().rev() {
-        let Some((index, row)) = rows.get(number as usize) else {
+        let Some(row) = rows.get(number as usize) else {
             continue;
         };
-        let value = items.get(*index as usize).map_or(0, |item| item.value);
+        let value = items.get(number as usize).map_or(0, |item| item.value);
         let lacking = value ^ read(sparse, row);
         if let Some(to) = sparse.get_mut(place as usize) {
             *to = lacking;
@@ -138,10 +138,10 @@ fn substitute(triangle: &Triangle, rows: &[(u32, Row)], items: &[Hashed], sparse
 }
 
 /// The same for the dense part: bit j of `masks[c]` says whether place c takes dense place j in.
-fn substitute_masks(triangle: &Triangle, rows: &[(u32, Row)], places: usize) -> Vec<u64> {
+fn substitute_masks(triangle: &Triangle, rows: &[Row], places: usize) -> Vec<u64> {
     let mut masks = vec![0; places];
     for &(number, place) in triangle.pivots.iter().rev() {
-        let Some((_, row)) = rows.get(number as usize) else {
+        let Some(row) = rows.get(number as usize) else {
             continue;
         };
         let mask = row.places.iter().fold(row.dense, |mask, &place| {
@@ -200,6 +200,6 @@ fn masked_sum(mask: u64, dense: &[u128]) -> u128 {
 
 /// Rows that peeling leaves to the dense part.
 #[cfg(test)]
-pub(super) fn gap(rows: &[(u32, Row)], places: usize) -> usize {
+pub(super) fn gap(rows: &[Row], places: usize) -> usize {
     peel(rows, places).map_or(usize::MAX, |triangle| triangle.gap.len())
 }

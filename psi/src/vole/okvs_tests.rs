@@ -14,12 +14,22 @@ fn items(count: usize, seed: u64) -> Vec<Hashed> {
         .collect()
 }
 
+fn rows(layout: Layout, seed: u128, items: &[Hashed]) -> Vec<Row> {
+    let mut rows = vec![Row::default(); items.len()];
+    rows_of(layout, &FixedKey::new(seed), items, &mut rows);
+    rows
+}
+
+fn sorted(items: &[Hashed], layout: Layout) -> Items {
+    Items::new(items, [layout, layout])
+}
+
 /// The row of an item as a vector of zeros and ones over the whole store.
 fn dense_row(layout: Layout, seed: u128, item: Hashed) -> Vec<bool> {
-    let [row] = rows_of(layout, &FixedKey::new(seed), &[item])[..] else {
+    let [row] = rows(layout, seed, &[item])[..] else {
         panic!("one item, one row");
     };
-    let start = row.bin as usize * layout.bin_length();
+    let start = layout.bin(&item) * layout.bin_length();
     let mut dense = vec![false; layout.length()];
     for place in row.places {
         assert!((place as usize) < layout.sparse);
@@ -36,11 +46,13 @@ fn every_item_reads_its_value_back() {
     for count in [0, 1, 2, 16, 31, 100, 700, 1_024, 5_000, 100_000] {
         let items = items(count, count as u64);
         let layout = Layout::new(count);
-        let rows = Rows::new(layout, 9, &items);
-        let vector = rows.solve(&items).unwrap();
+        let sorted = sorted(&items, layout);
+        let rows = Rows::new(layout, 9, sorted.sorted());
+        let vector = rows.solve().unwrap();
         assert_eq!(vector.len(), layout.length());
-        let values: Vec<u128> = items.iter().map(|item| item.value).collect();
-        assert!(rows.decode(&vector) == values, "{count}");
+        let read = rows.decode(&vector);
+        let values = sorted.places().iter().map(|place| read[*place as usize]);
+        assert!(values.eq(items.iter().map(|item| item.value)), "{count}");
     }
 }
 
@@ -57,8 +69,9 @@ fn reading_is_the_inner_product_with_the_row() {
         .iter()
         .map(|i| i.value)
         .collect();
-    let read = Rows::new(layout, 5, &items).decode(&vector);
-    for (item, read) in items.iter().zip(read) {
+    let items = sorted(&items, layout);
+    let read = Rows::new(layout, 5, items.sorted()).decode(&vector);
+    for (item, read) in items.sorted().iter().zip(read.iter().copied()) {
         let row = dense_row(layout, 5, *item);
         assert_eq!(row.iter().filter(|on| **on).count(), {
             let dense = row
@@ -75,7 +88,7 @@ fn reading_is_the_inner_product_with_the_row() {
 fn other_items_read_what_looks_random() {
     let (held, others) = (items(2_000, 1), items(2_000, 2));
     let layout = Layout::new(2_000);
-    let vector = Rows::new(layout, 9, &held).solve(&held).unwrap();
+    let vector = Rows::new(layout, 9, &held).solve().unwrap();
     let read = Rows::new(layout, 9, &others).decode(&vector);
     assert!(
         read.iter()
@@ -88,24 +101,23 @@ fn other_items_read_what_looks_random() {
 #[test]
 fn rows_that_peeling_leaves_are_solved_by_the_dense_part() {
     let (mut held, layout) = (items(300, 8), Layout::new(300));
-    let expand = FixedKey::new(9);
-    let mut rows: Vec<(u32, Row)> = (0..).zip(rows_of(layout, &expand, &held)).collect();
+    let mut rows = rows(layout, 9, &held);
     // 40 of them in 8 groups of five: a gap of four in each, and cycles between the groups.
     for group in 0..8 {
         let places = [group, group + 1, group + 2];
         for member in 0..5 {
-            rows[(group * 5 + member) as usize].1.places = places;
+            rows[(group * 5 + member) as usize].places = places;
         }
     }
     let mut vector = vec![0; layout.length()];
     solve::bin(&rows, &held, vector.split_at_mut(layout.sparse)).unwrap();
     let (sparse, dense) = vector.split_at(layout.sparse);
     let tables = DenseTables::new(dense);
-    for ((_, row), item) in rows.iter().zip(&held) {
+    for (row, item) in rows.iter().zip(&held) {
         assert_eq!(read(sparse, row) ^ tables.read(row.dense), item.value);
     }
     // The same row twice with two values has no solution.
-    rows[1].1 = rows[0].1;
+    rows[1] = rows[0];
     held[1].value = !held[0].value;
     let bin = solve::bin(&rows, &held, vector.split_at_mut(layout.sparse));
     assert_eq!(bin, Err(Unsolvable));
@@ -125,9 +137,7 @@ fn peeling_fails_as_rarely_as_the_paper_says() {
     };
     let failures = (0..trials)
         .filter(|&trial| {
-            let items = items(count, 1_000 + trial);
-            let expand = FixedKey::new(u128::from(trial));
-            let rows: Vec<(u32, Row)> = (0..).zip(rows_of(layout, &expand, &items)).collect();
+            let rows = rows(layout, trial.into(), &items(count, 1_000 + trial));
             solve::gap(&rows, layout.sparse) > 0
         })
         .count();
@@ -142,9 +152,7 @@ fn gaps_at_the_sizes_in_use_are_small() {
         let layout = Layout::new(count);
         let gaps: Vec<usize> = (0..1_000)
             .map(|trial| {
-                let items = items(count, 90_000 + trial);
-                let expand = FixedKey::new(u128::from(trial));
-                let rows: Vec<(u32, Row)> = (0..).zip(rows_of(layout, &expand, &items)).collect();
+                let rows = rows(layout, trial.into(), &items(count, 90_000 + trial));
                 solve::gap(&rows, layout.sparse)
             })
             .collect();
@@ -178,10 +186,28 @@ fn bins_hold_what_falls_into_them() {
     assert_eq!(layout.bins, 32);
     // The mean and eight standard deviations (181) more.
     assert!((34_200..34_300).contains(&layout.capacity), "{layout:?}");
-    let rows = Rows::new(layout, 1, &items(1 << 20, 7));
+    let items = sorted(&items(1 << 20, 7), layout);
+    let rows = Rows::new(layout, 1, items.sorted());
     let largest = rows.starts.windows(2).map(|w| w[1] - w[0]).max();
     assert!(largest.unwrap() < (1 << 15) + 5 * 181);
     // The length that VOLE.md states, relative to the items.
     let expansion = layout.length() as f64 / f64::from(1 << 20);
     assert!((1.32..1.323).contains(&expansion), "{expansion}");
+}
+
+/// Two sides of different size have different layouts, and one order serves both.
+#[test]
+fn items_stand_bin_by_bin_in_both_layouts() {
+    let items = items(100_000, 3);
+    let layouts = [100_000, 300_000].map(Layout::new);
+    let sorted = Items::new(&items, layouts);
+    for layout in layouts {
+        assert!(layout.bins > 1);
+        assert!(sorted.sorted().is_sorted_by_key(|item| layout.bin(item)));
+    }
+    let placed = sorted
+        .places()
+        .iter()
+        .map(|place| sorted.sorted()[*place as usize]);
+    assert!(placed.eq(items));
 }

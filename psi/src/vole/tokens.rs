@@ -45,24 +45,25 @@ const fn first_index(batch: usize) -> u32 {
     (batch * BATCH) as u32
 }
 
-/// T(z) for each item, from what the owner's key and the recipient's key give for it.
+/// T(z) for each item, from what the owner's key and the recipient's key give for it: `places` tells where in both.
 pub(super) fn tokens(
     session: &SessionId,
     items: &IdentifierSet,
-    owner: &[u128],
-    recipient: &[u128],
+    [owner, recipient]: [&[u128]; 2],
+    places: &[u32],
 ) -> Vec<Token> {
     let deriver = Deriver::new(session);
     let mut tokens: Vec<Token> = (0..items.len()).map(|_| Token::pending()).collect();
     tokens
         .par_chunks_mut(BATCH)
-        .zip(owner.par_chunks(BATCH))
-        .zip(recipient.par_chunks(BATCH))
+        .zip(places.par_chunks(BATCH))
         .enumerate()
-        .for_each(|(number, ((tokens, owner), recipient))| {
-            let values = owner.iter().zip(recipient).zip(first_index(number)..);
-            for (token, ((owner, recipient), index)) in tokens.iter_mut().zip(values) {
-                *token = deriver.pair([*owner, *recipient], items.item(index));
+        .for_each(|(number, (tokens, places))| {
+            for ((token, place), index) in tokens.iter_mut().zip(places).zip(first_index(number)..)
+            {
+                let values = [owner, recipient]
+                    .map(|values| values.get(*place as usize).copied().unwrap_or_default());
+                *token = deriver.pair(values, items.item(index));
             }
         });
     tokens

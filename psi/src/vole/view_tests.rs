@@ -37,9 +37,7 @@ fn attack(delta: u128) -> Outcome {
     let guessed = tokens::hash_items(&SESSION, &dictionary);
     let (layout, seed) = answers.rows();
     let rows = okvs::Rows::new(layout, seed, &guessed);
-    let store = okvs::Rows::new(layout, seed, &hashed)
-        .solve(&hashed)
-        .unwrap();
+    let store = okvs::Rows::new(layout, seed, &hashed).solve().unwrap();
     let masked = masked_store(&sent, store.len());
     let noise: Vec<u128> = store.iter().zip(&masked).map(|(p, m)| p ^ m).collect();
     let coin = answers.evaluate(&hashed)[0]
@@ -47,10 +45,12 @@ fn attack(delta: u128) -> Outcome {
 
     let mut readings = vec![vec![0; guessed.len()], vec![coin; guessed.len()]];
     for vector in [answers.vector(), &store, &masked, &noise] {
-        readings.push(rows.decode(vector));
+        readings.push(rows.decode(vector).to_vec());
     }
     readings.push(guessed.iter().map(|item| item.value).collect());
     let own_function = key.evaluate(&guessed);
+    // One bin, so that the order of the dictionary is that of the store.
+    let places: Vec<u32> = (0..14).collect();
     let mut computable = BTreeSet::new();
     for a in &readings {
         for b in &readings {
@@ -61,7 +61,12 @@ fn attack(delta: u128) -> Outcome {
                     .zip(c)
                     .map(|((a, b), c)| a ^ b ^ c)
                     .collect();
-                let found = tokens::tokens(&SESSION, &dictionary, &sum, &own_function);
+                let found = tokens::tokens(
+                    &SESSION,
+                    &dictionary,
+                    [&sum[..], &own_function[..]],
+                    &places,
+                );
                 computable.extend(ids(&found));
             }
         }
@@ -69,8 +74,8 @@ fn attack(delta: u128) -> Outcome {
     let own = tokens::tokens(
         &SESSION,
         &sets[1],
-        &answers.evaluate(&hashed),
-        &key.evaluate(&hashed),
+        [&answers.evaluate(&hashed)[..], &key.evaluate(&hashed)[..]],
+        &places,
     );
     let own = ids(&own);
     let others: BTreeSet<MatchId> = owners.difference(&own).copied().collect();
