@@ -95,6 +95,7 @@ mod bucket;
 mod exchange;
 mod hash_to_group;
 mod identifier;
+mod prefixed;
 mod row;
 mod session;
 mod token;

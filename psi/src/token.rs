@@ -3,11 +3,12 @@
 use std::fmt;
 
 use hkdf::HkdfExtract;
+use sha2::Sha256;
 use sha2::block_api::compress256;
-use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::prefixed::{Prefixed, SHA256_START};
 use crate::row::{RowKey, SealKey};
 use crate::session::{Role, SessionId};
 
@@ -134,18 +135,6 @@ const DERIVATION: [u8; 64] = {
     block
 };
 
-/// FIPS 180-4, section 5.3.3.
-const SHA256_START: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
-
 const fn row_purpose(sealer: Role) -> &'static Purpose {
     match sealer {
         Role::Owner => &OWNER_ROW,
@@ -155,12 +144,11 @@ const fn row_purpose(sealer: Role) -> &'static Purpose {
 
 /// Makes the tokens of one session out of two function values each: SHA-256, as the random oracle that
 /// VOLE.md takes it for.
-pub(crate) struct Deriver(Sha256);
+pub(crate) struct Deriver(Prefixed);
 
 impl Deriver {
     pub(crate) fn new(session: &SessionId) -> Self {
-        let start = Sha256::new().chain_update(PAIR_PREFIX);
-        Self(start.chain_update(session.as_bytes()))
+        Self(Prefixed::new([&PAIR_PREFIX, session.as_bytes()]))
     }
 
     /// The token of an item from the owner's and the recipient's function at it.
@@ -173,18 +161,9 @@ impl Deriver {
         reason = "a set takes items of up to 2^16 - 1 bytes"
     )]
     pub(crate) fn pair(&self, [owner, recipient]: [u128; 2], item: &[u8]) -> Token {
-        let mut values = Zeroizing::new([0; 34]);
-        let (halves, length) = values.split_at_mut(32);
-        let parts = owner
-            .to_le_bytes()
-            .into_iter()
-            .chain(recipient.to_le_bytes());
-        for (to, from) in halves.iter_mut().zip(parts) {
-            *to = from;
-        }
-        length.copy_from_slice(&(item.len() as u16).to_be_bytes());
-        let hash = self.0.clone().chain_update(values.as_slice());
-        Token(hash.chain_update(item).finalize().into())
+        let values = Zeroizing::new([owner, recipient].map(u128::to_le_bytes));
+        let length = (item.len() as u16).to_be_bytes();
+        Token(*self.0.digest(&[values.as_flattened(), &length, item]))
     }
 }
 

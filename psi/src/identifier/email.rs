@@ -34,7 +34,7 @@ pub(super) fn normalise(text: &str) -> Result<Identifier, Refusal> {
         return Err(Refusal::EmailDomain);
     }
     let lower = Zeroizing::new(text.to_ascii_lowercase());
-    Ok(Identifier::new(IdentifierKind::Email, &lower))
+    Ok(Identifier::new(IdentifierKind::Email, ["", &lower]))
 }
 
 /// RFC 5322 section 3.2.3, `atext`. Only ASCII: two scripts have letters that look alike.

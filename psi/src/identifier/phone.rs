@@ -67,10 +67,14 @@ impl fmt::Debug for Region {
 pub(super) fn normalise(text: &str, region: Option<Region>) -> Result<Identifier, Refusal> {
     let dialled = Dialled::read(text)?;
     let number = dialled.resolve(region)?;
-    let e164 = fast::e164(&number)
-        .or_else(|| by_library(&number))
-        .ok_or(Refusal::PhoneInvalid)?;
-    Ok(Identifier::new(IdentifierKind::Phone, &e164))
+    if let Some(digits) = fast::e164(&number) {
+        return Ok(Identifier::new(
+            IdentifierKind::Phone,
+            ["+", digits.as_str()],
+        ));
+    }
+    let e164 = by_library(&number).ok_or(Refusal::PhoneInvalid)?;
+    Ok(Identifier::new(IdentifierKind::Phone, ["", &e164]))
 }
 
 /// What is left of a phone when everything but its digits is gone.
@@ -171,6 +175,19 @@ impl Digits {
         *place = digit as u8;
         self.length += 1;
         Ok(())
+    }
+
+    /// These digits, one after the other, if they fit.
+    fn joined(parts: [&str; 2]) -> Option<Self> {
+        let mut joined = Self::default();
+        for part in parts {
+            let to = joined
+                .bytes
+                .get_mut(joined.length..joined.length + part.len())?;
+            to.copy_from_slice(part.as_bytes());
+            joined.length += part.len();
+        }
+        Some(joined)
     }
 
     const fn is_empty(&self) -> bool {

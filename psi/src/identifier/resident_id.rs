@@ -1,5 +1,7 @@
 //! Resident identity numbers of the People's Republic of China: GB 11643-1999, ISO 7064.
 
+use zeroize::Zeroizing;
+
 use super::{Identifier, IdentifierKind, Refusal};
 
 /// Rules of resident ids: 18 characters, a province of GB/T 2260 or one of the codes of
@@ -44,7 +46,7 @@ pub(super) fn normalise(text: &str) -> Result<Identifier, Refusal> {
     }
     Ok(Identifier::new(
         IdentifierKind::ResidentId,
-        &text.to_ascii_uppercase(),
+        ["", &Zeroizing::new(text.to_ascii_uppercase())],
     ))
 }
 

@@ -322,7 +322,7 @@ mod tests {
     }
 
     fn email(value: &str) -> Identifier {
-        Identifier::new(IdentifierKind::Email, value)
+        Identifier::new(IdentifierKind::Email, ["", value])
     }
 
     #[test]
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn another_kind_is_refused() {
-        let phone = Identifier::new(IdentifierKind::Phone, "+8613812345678");
+        let phone = Identifier::new(IdentifierKind::Phone, ["+", "8613812345678"]);
         let kinds = SetError::Kind {
             set: IdentifierKind::Email,
             given: IdentifierKind::Phone,

@@ -165,7 +165,7 @@ impl Extended {
         });
         let mut store = store?;
         let mut answers = Zeroizing::new(Vec::with_capacity(shape.length));
-        for (place, [answer, noise]) in store.iter_mut().zip(vector.iter()) {
+        for (place, code::Pair(answer, noise)) in store.iter_mut().zip(vector.iter()) {
             *place ^= noise;
             answers.push(*answer);
         }
@@ -194,11 +194,11 @@ impl Extended {
 
     /// Before compression, side by side: the product of the noise and the peer's difference, less the peer's vector; and the
     /// noise, which is zero but for one place in each tree. Then the sum of the first for the check.
-    fn answers_and_noise(&self, trees: &[u8]) -> (Zeroizing<Vec<[u128; 2]>>, u128) {
+    fn answers_and_noise(&self, trees: &[u8]) -> (Zeroizing<Vec<code::Pair>>, u128) {
         let shape = self.direction.shape;
         let growth = growth(&self.direction);
         let products = Zeroizing::new(packed(&shape, &self.rows));
-        let mut vector = Zeroizing::new(vec![[0; 2]; shape.noisy()]);
+        let mut vector = Zeroizing::new(vec![code::Pair::default(); shape.noisy()]);
         let scalars = self.noise.scalars(&shape);
         let sums: Vec<u128> = vector
             .par_chunks_mut(shape.leaves)
@@ -216,9 +216,9 @@ impl Extended {
                     *leaf = others ^ correction ^ product;
                 }
                 for (pair, leaf) in pairs.iter_mut().zip(leaves.iter()) {
-                    *pair = [*leaf, 0];
+                    *pair = code::Pair(*leaf, 0);
                 }
-                if let Some([_, noise]) = pairs.get_mut(*hole) {
+                if let Some(code::Pair(_, noise)) = pairs.get_mut(*hole) {
                     *noise = *scalar;
                 }
                 self.drawn.weights.of_tree(&leaves)

@@ -10,6 +10,7 @@
 //! come to since. The code is public and the same for all.
 
 use rayon::prelude::*;
+use zeroize::Zeroize;
 
 use super::prg::Stream;
 
@@ -59,17 +60,22 @@ impl Element for u128 {
     }
 }
 
-impl Element for [u128; 2] {
+/// Elements of two vectors, in one line of the cache: a pair that begins in the middle of one would be two to fetch.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Zeroize)]
+#[repr(align(32))]
+pub(super) struct Pair(pub(super) u128, pub(super) u128);
+
+impl Element for Pair {
     #[inline]
-    fn add(&mut self, other: Self) {
-        for (to, from) in self.iter_mut().zip(other) {
-            *to ^= from;
-        }
+    fn add(&mut self, Self(first, second): Self) {
+        self.0 ^= first;
+        self.1 ^= second;
     }
 
     #[inline]
     fn times_bit(self, bit: usize) -> Self {
-        self.map(|part| part.times_bit(bit))
+        let mask = 0_u128.wrapping_sub(bit as u128);
+        Self(self.0 & mask, self.1 & mask)
     }
 }
 
@@ -225,7 +231,12 @@ impl Coefficients {
         }
         let block = self.blocks.get(self.used).copied().unwrap_or_default();
         self.used += 1;
-        [0, 32, 64, 96].map(|shift| (block >> shift) as u32)
+        [
+            block as u32,
+            (block >> 32) as u32,
+            (block >> 64) as u32,
+            (block >> 96) as u32,
+        ]
     }
 }
 

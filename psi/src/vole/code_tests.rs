@@ -139,11 +139,14 @@ fn compression_is_the_product_with_the_matrices() {
         compress(&mut compressed, k);
         assert!(compressed[..k] == expected, "{k} of {n}");
         // Two vectors at once, as each of them alone.
-        let mut both: Vec<[u128; 2]> = random(n).into_iter().map(|x| [x, !x]).collect();
-        let mut complement: Vec<u128> = both.iter().map(|[_, other]| *other).collect();
+        let mut both: Vec<Pair> = random(n).into_iter().map(|x| Pair(x, !x)).collect();
+        let mut complement: Vec<u128> = both.iter().map(|pair| pair.1).collect();
         compress(&mut both, k);
         compress(&mut complement, k);
-        let alone = expected.into_iter().zip(complement).map(|(a, b)| [a, b]);
+        let alone = expected
+            .into_iter()
+            .zip(complement)
+            .map(|(a, b)| Pair(a, b));
         assert!(alone.eq(both.into_iter().take(k)), "{k} of {n}");
     }
 }

@@ -1,11 +1,11 @@
 //! From items to what the store holds, and from two evaluations to tokens.
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::okvs::Hashed;
 use crate::identifier::IdentifierSet;
+use crate::prefixed::Prefixed;
 use crate::session::SessionId;
 use crate::token::{Deriver, Token};
 
@@ -18,14 +18,12 @@ const ITEM_PREFIX: [u8; 32] = *b"counterfoil/vole/item/v1\0\0\0\0\0\0\0\0";
 
 /// H(z): the value of each item in the store, and the seed of its row.
 pub(super) fn hash_items(session: &SessionId, items: &IdentifierSet) -> Zeroizing<Vec<Hashed>> {
-    let start = Sha256::new()
-        .chain_update(ITEM_PREFIX)
-        .chain_update(session.as_bytes());
+    let hash = Prefixed::new([&ITEM_PREFIX, session.as_bytes()]);
     let mut hashed = Zeroizing::new(vec![Hashed::default(); items.len()]);
     let batches = hashed.par_chunks_mut(BATCH).enumerate();
     batches.for_each(|(number, batch)| {
         for (to, index) in batch.iter_mut().zip(first_index(number)..) {
-            let digest = start.clone().chain_update(items.item(index)).finalize();
+            let digest = hash.digest(&[items.item(index)]);
             let (halves, _) = digest.as_chunks::<16>();
             let mut halves = halves.iter().map(|half| u128::from_le_bytes(*half));
             *to = Hashed {

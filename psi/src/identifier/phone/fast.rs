@@ -9,12 +9,11 @@ use std::sync::{LazyLock, OnceLock};
 use phonenumber::Metadata;
 use phonenumber::metadata::{DATABASE, Descriptor};
 use regex::{Regex, RegexBuilder};
-use zeroize::Zeroizing;
 
-use super::{E164_DIGITS_MAX, Number, Region};
+use super::{Digits, E164_DIGITS_MAX, Number, Region};
 
-/// The E.164 form, if the number is certainly valid and certainly means that.
-pub(super) fn e164(number: &Number) -> Option<Zeroizing<String>> {
+/// The digits of the E.164 form, if the number is certainly valid and certainly means that.
+pub(super) fn e164(number: &Number) -> Option<Digits> {
     match number {
         Number::International(digits) => international(digits.as_str()),
         Number::National(digits, region) => national(digits.as_str(), *region),
@@ -22,12 +21,12 @@ pub(super) fn e164(number: &Number) -> Option<Zeroizing<String>> {
 }
 
 /// A valid number in international form needs no further reading: it has no trunk prefix.
-fn international(digits: &str) -> Option<Zeroizing<String>> {
+fn international(digits: &str) -> Option<Digits> {
     let (code, rest) = split_country_code(digits)?;
     joined(code, rest)
 }
 
-fn national(digits: &str, region: Region) -> Option<Zeroizing<String>> {
+fn national(digits: &str, region: Region) -> Option<Digits> {
     let rules = region_rules(region)?;
     let rest = rules.trunk.strip(digits)?;
     // A country code without `+` in front of it? The crate has a rule for that.
@@ -37,15 +36,11 @@ fn national(digits: &str, region: Region) -> Option<Zeroizing<String>> {
     joined(rules.code, rest)
 }
 
-fn joined(code: &CountryCode, rest: &str) -> Option<Zeroizing<String>> {
+fn joined(code: &CountryCode, rest: &str) -> Option<Digits> {
     if code.text.len() + rest.len() > E164_DIGITS_MAX || !code.accepts(rest) {
         return None;
     }
-    let mut text = Zeroizing::new(String::with_capacity(1 + E164_DIGITS_MAX));
-    text.push('+');
-    text.push_str(&code.text);
-    text.push_str(rest);
-    Some(text)
+    Digits::joined([&code.text, rest])
 }
 
 /// Length of the international prefix that `digits` begin with, as dialled in `region`.

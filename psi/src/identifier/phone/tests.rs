@@ -210,7 +210,7 @@ fn the_rules_version_names_the_metadata_in_use() {
 /// The same number both ways. Where the fast path accepts, the crate must say the same.
 fn disagreement(text: &str, default: Region) -> Option<String> {
     let number = Dialled::read(text).ok()?.resolve(Some(default)).ok()?;
-    let fast = fast::e164(&number)?;
+    let fast = fast::e164(&number)?.with_plus();
     let library = match &number {
         Number::International(digits) => library_e164(None, &digits.with_plus()),
         Number::National(digits, region) => library_e164(Some(region.0), digits.as_str()),
