@@ -1,6 +1,9 @@
 //! A certificate authority and homes for the tests of this crate.
 
+use std::sync::Arc;
+
 use counterfoil_policy::agreement::Agreement;
+use counterfoil_psi::{IdentifierSet, SessionId, Token, dh};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -12,6 +15,24 @@ use time::{Duration, OffsetDateTime};
 use crate::clock::Clock;
 use crate::home::{BrokerRecord, Home};
 use crate::transport::BROKER_NAME;
+
+/// The tokens of a set, as both sides of a session in which both bring it have them.
+pub(crate) fn tokens(set: &Arc<IdentifierSet>) -> [Vec<Token>; 2] {
+    let session = SessionId::from_bytes([5; 32]);
+    let own = u32::try_from(set.len()).unwrap();
+    let begin = || dh::begin(session, Arc::clone(set), own, &mut rand::rng()).unwrap();
+    let ((mut query, mut evaluate), (mut peer, mut peer_evaluate)) = (begin(), begin());
+    while let Some(chunk) = query.next_chunk().unwrap() {
+        query
+            .accept_reply(&peer_evaluate.reply(&chunk).unwrap())
+            .unwrap();
+    }
+    while let Some(chunk) = peer.next_chunk().unwrap() {
+        peer.accept_reply(&evaluate.reply(&chunk).unwrap()).unwrap();
+    }
+    [(query, evaluate), (peer, peer_evaluate)]
+        .map(|(query, evaluate)| query.finish(evaluate.finish().unwrap()).unwrap())
+}
 
 /// A broker's CA as the broker makes it.
 #[derive(Clone)]

@@ -9,14 +9,13 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::error::SourceError;
+use super::payloads::Payloads;
 use super::report::ReadReport;
 use super::rows::{Read, Row};
 use super::source::Source;
 
 /// Rows between two calls of the progress callback.
 const PROGRESS_ROWS: u64 = 1 << 16;
-/// Payloads in one block of memory.
-const BLOCK_PAYLOADS: usize = 4096;
 
 /// Why a set of identifiers could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -79,83 +78,6 @@ pub struct Loaded {
     pub report: ReadReport,
     /// How many were added: the last of the set.
     pub added: u32,
-}
-
-/// Byte strings of one length, in blocks that never move, so that none leaves a copy behind; wiped when dropped.
-pub struct Payloads {
-    length: usize,
-    count: usize,
-    blocks: Vec<Zeroizing<Vec<u8>>>,
-}
-
-impl Payloads {
-    /// None yet, of `length` bytes each.
-    #[must_use]
-    pub fn new(length: usize) -> Self {
-        Self {
-            length,
-            count: 0,
-            blocks: Vec::new(),
-        }
-    }
-
-    /// The payload at an index of the set.
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<&[u8]> {
-        if index >= self.count {
-            return None;
-        }
-        let start = index % BLOCK_PAYLOADS * self.length;
-        self.blocks
-            .get(index / BLOCK_PAYLOADS)?
-            .get(start..start + self.length)
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    fn filtered(&self, keep: impl Fn(u32) -> bool) -> Self {
-        let mut kept = Self::new(self.length);
-        let indices = (0_u32..).zip(0..self.count);
-        for (_, index) in indices.filter(|(number, _)| keep(*number)) {
-            if let Some(payload) = self.get(index) {
-                kept.push(payload);
-            }
-        }
-        kept
-    }
-
-    /// Adds one, for the next index; it has the length of all.
-    pub fn push(&mut self, payload: &[u8]) {
-        if self.count.is_multiple_of(BLOCK_PAYLOADS) {
-            self.blocks.push(Zeroizing::new(Vec::with_capacity(
-                BLOCK_PAYLOADS * self.length,
-            )));
-        }
-        if let Some(block) = self.blocks.last_mut() {
-            block.extend_from_slice(payload);
-        }
-        self.count += 1;
-    }
-}
-
-impl std::fmt::Debug for Payloads {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Payloads({} x {} bytes, <redacted>)",
-            self.count, self.length
-        )
-    }
 }
 
 /// Reads a source to its end: the wanted column becomes a set of identifiers, each row counted in the report.

@@ -19,6 +19,7 @@ mod identifiers;
 mod mapping;
 mod output;
 mod parquet;
+mod payloads;
 mod postgres;
 mod redact;
 mod render;
@@ -38,9 +39,10 @@ pub use dataset::{
     CanaryRecords, DATASETS, Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn,
 };
 pub use error::SourceError;
-pub use identifiers::{Decide, LoadError, Loaded, Payloads, Verdict, Wanted, read_identifiers};
+pub use identifiers::{Decide, LoadError, Loaded, Verdict, Wanted, read_identifiers};
 pub use mapping::Mapping;
 pub use output::{Format, OutputError, OutputFile, Written};
+pub use payloads::Payloads;
 pub use report::{Invalid, Lines, ReadReport, SHOWN_LINES, TableRow};
 pub use rows::{BadReason, BadRow, CELL_BYTES_MAX, COLUMNS_MAX, Cells, ROWS_MAX, Read, Row, Rows};
 pub use source::{Delimiter, Source};

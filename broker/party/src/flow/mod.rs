@@ -27,7 +27,7 @@ pub(crate) use fetch::{Table, fetch};
 pub use follow::Stage;
 pub(crate) use follow::{Ending, follow};
 pub(crate) use relay::{Ended, Session, come, wait};
-pub(crate) use submit::{Records, RowsOf, Submission, in_order, submit_keys, submit_rows};
+pub(crate) use submit::{Ordered, Records, RowsOf, Submission, submit_keys, submit_rows};
 
 /// How long a lost connection is tried again before a flow is given up.
 pub(crate) const RECONNECT: Duration = Duration::from_secs(30);

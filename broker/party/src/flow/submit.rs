@@ -36,10 +36,50 @@ pub(crate) trait Records: Send + 'static {
 }
 
 /// Match id and place of each token, in the order in which they are submitted.
-pub(crate) fn in_order(tokens: &[Token]) -> Vec<(MatchId, u32)> {
+fn in_order(tokens: &[Token]) -> Vec<(MatchId, u32)> {
     let mut order: Vec<_> = tokens.iter().map(Token::match_id).zip(0_u32..).collect();
     order.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(*id.as_bytes()));
     order
+}
+
+/// Tokens taken out in the order of [`in_order`], some at a time: they lie anywhere in memory, and one fetch need not wait for
+/// another.
+pub(crate) struct Ordered {
+    order: std::vec::IntoIter<(MatchId, u32)>,
+    /// Taken one by one: a token seals once.
+    tokens: Vec<Option<Token>>,
+    /// Those that come next, the next one last.
+    ahead: Vec<(MatchId, usize, Option<Token>)>,
+}
+
+/// Tokens that are fetched at a time.
+const AHEAD: usize = 64;
+
+impl Ordered {
+    pub(crate) fn new(tokens: Vec<Token>) -> Self {
+        Self {
+            order: in_order(&tokens).into_iter(),
+            tokens: tokens.into_iter().map(Some).collect(),
+            ahead: Vec::with_capacity(AHEAD),
+        }
+    }
+}
+
+impl Iterator for Ordered {
+    type Item = (MatchId, usize, Token);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ahead.is_empty() {
+            for (id, place) in self.order.by_ref().take(AHEAD) {
+                let place = usize::try_from(place).unwrap_or(usize::MAX);
+                let token = self.tokens.get_mut(place).and_then(Option::take);
+                self.ahead.push((id, place, token));
+            }
+            self.ahead.reverse();
+        }
+        let (id, place, token) = self.ahead.pop()?;
+        Some((id, place, token?))
+    }
 }
 
 /// What an owner's rows consist of.
@@ -181,6 +221,10 @@ fn refused(status: tonic::Status) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use counterfoil_psi::{IdentifierKind, IdentifierSet};
+
     use super::*;
 
     struct Counting {
@@ -200,6 +244,21 @@ mod tests {
             self.left = left;
             piece.extend(std::iter::repeat_n(7, self.bytes));
             Ok(true)
+        }
+    }
+
+    #[test]
+    fn every_token_is_taken_once_in_the_order_of_the_match_ids() {
+        let mut set = IdentifierSet::new(IdentifierKind::Email, &mut rand::rng());
+        set.fill(200, &mut rand::rng()).unwrap();
+        let [tokens, same] = crate::testkit::tokens(&Arc::new(set));
+        let expected = in_order(&tokens);
+        let taken: Vec<_> = Ordered::new(same).collect();
+        assert!(taken.is_sorted_by_key(|(id, ..)| *id));
+        assert_eq!(taken.len(), expected.len());
+        for ((id, place, token), (of_order, at)) in taken.iter().zip(expected) {
+            assert_eq!((*id, *place), (of_order, at as usize));
+            assert_eq!(token.match_id(), *id);
         }
     }
 

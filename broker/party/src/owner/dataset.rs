@@ -547,16 +547,27 @@ impl Prepared {
         MATCH_ID_BYTES + self.layout.payload_len() + SEAL_OVERHEAD
     }
 
-    /// Appends the payload of the row at an index of the set.
+    /// Room for what is read of a row before it is written.
+    pub(super) fn scratch(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(vec![0; self.codes.length()])
+    }
+
+    /// Appends the payload of the row at an index of the set; `scratch` is [`Prepared::scratch`].
     ///
     /// # Errors
     /// [`Error::Unexpected`] for an index that is not of the set; a part of the payload may then be there.
-    pub(super) fn write_payload(&self, index: u32, out: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn write_payload(
+        &self,
+        index: u32,
+        scratch: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         let missing = || Error::Unexpected("a row of the dataset is missing".to_owned());
-        let codes = usize::try_from(index)
+        usize::try_from(index)
             .ok()
-            .and_then(|index| self.codes.get(index))
+            .and_then(|index| self.codes.read(index, scratch))
             .ok_or_else(missing)?;
+        let codes = &*scratch;
         let (proof, codes) = if self.consent.is_some() {
             let (proof, codes) = codes
                 .split_first_chunk::<PROOF_BYTES>()

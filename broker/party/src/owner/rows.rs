@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use counterfoil_psi::{MatchId, Role, RowContext, Token};
-use zeroize::Zeroize as _;
+use counterfoil_psi::{Role, RowContext, Token};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{Error, Result};
-use crate::flow::{Records, in_order};
+use crate::flow::{Ordered, Records};
 
 use super::dataset::Prepared;
 
@@ -16,9 +16,8 @@ pub(super) struct SealedRows {
     /// The row of the dataset that belongs to each token; the tokens after these are those of dummies.
     part: Vec<u32>,
     context: RowContext,
-    /// Taken one by one: a token seals once.
-    tokens: Vec<Option<Token>>,
-    order: std::vec::IntoIter<(MatchId, u32)>,
+    tokens: Ordered,
+    scratch: Zeroizing<Vec<u8>>,
     /// Whether each row is followed by the key of the recipient's row.
     keyed: bool,
 }
@@ -35,19 +34,19 @@ impl SealedRows {
         keyed: bool,
     ) -> Self {
         Self {
+            scratch: prepared.scratch(),
             prepared,
             part,
             context,
-            order: in_order(&tokens).into_iter(),
-            tokens: tokens.into_iter().map(Some).collect(),
+            tokens: Ordered::new(tokens),
             keyed,
         }
     }
 
     /// Appends what is sealed for a token. A dummy's is never opened, because nobody has its key.
-    fn write_payload(&self, index: usize, out: &mut Vec<u8>) -> Result<()> {
+    fn write_payload(&mut self, index: usize, out: &mut Vec<u8>) -> Result<()> {
         match self.part.get(index) {
-            Some(row) => self.prepared.write_payload(*row, out),
+            Some(row) => self.prepared.write_payload(*row, &mut self.scratch, out),
             None => {
                 out.resize(out.len() + self.prepared.layout.payload_len(), 0);
                 Ok(())
@@ -55,9 +54,7 @@ impl SealedRows {
         }
     }
 
-    fn seal(&mut self, index: usize, piece: &mut Vec<u8>) -> Result<()> {
-        let token = self.tokens.get_mut(index).and_then(Option::take);
-        let token = token.ok_or_else(|| Error::Unexpected("a token is missing".to_owned()))?;
+    fn seal(&mut self, index: usize, token: Token, piece: &mut Vec<u8>) -> Result<()> {
         // Only together with the recipient's key, which opens the owner's row, is it of use to the broker.
         let their_key = self.keyed.then(|| token.row_key(Role::Recipient));
         let start = piece.len();
@@ -82,11 +79,11 @@ impl Records for SealedRows {
     }
 
     fn write_next(&mut self, piece: &mut Vec<u8>) -> Result<bool> {
-        let Some((match_id, index)) = self.order.next() else {
+        let Some((match_id, index, token)) = self.tokens.next() else {
             return Ok(false);
         };
         piece.extend_from_slice(match_id.as_bytes());
-        self.seal(usize::try_from(index).unwrap_or(usize::MAX), piece)?;
+        self.seal(index, token, piece)?;
         Ok(true)
     }
 }

@@ -254,7 +254,7 @@ impl Sessions<'_> {
         };
         let map = flow::off_thread(move || {
             let map = match sealing {
-                None => BucketMap::new(matched.session, &part, &matched.tokens),
+                None => BucketMap::new(matched.session, &part, matched.tokens),
                 Some(sealing) => sealing.map(matched.session, &part, matched.tokens)?,
             };
             map.write(&home, flow, number).map(|()| map)

@@ -109,8 +109,9 @@ impl CarriedRows {
         let Some(spool) = &mut self.spool else {
             return Ok(&self.raw);
         };
-        let number = self.numbers.get(index).and_then(|n| n.try_into().ok());
-        let number = u32::from_be_bytes(number.ok_or_else(broken)?);
+        let mut number = [0; 4];
+        self.numbers.read(index, &mut number).ok_or_else(broken)?;
+        let number = u32::from_be_bytes(number);
         while self.at <= number {
             self.raw.clear();
             for _ in 0..self.cells {

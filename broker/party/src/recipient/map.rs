@@ -18,7 +18,7 @@ use counterfoil_psi::{PAYLOAD_BYTES_MAX, Role, SEAL_OVERHEAD, SET_MAX, SealKey, 
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
-use crate::flow::in_order;
+use crate::flow::Ordered;
 
 use super::files;
 
@@ -51,16 +51,13 @@ pub(super) struct BucketMap {
 
 impl BucketMap {
     /// Of the tokens of a bucket: first those of the own rows `part`, then those of dummies.
-    pub(super) fn new(session: SessionId, part: &[u32], tokens: &[Token]) -> Self {
+    pub(super) fn new(session: SessionId, part: &[u32], tokens: Vec<Token>) -> Self {
         let mut slots = Zeroizing::new(Vec::with_capacity(tokens.len() * SLOT_BYTES));
-        for (match_id, place) in in_order(tokens) {
-            let place = usize::try_from(place).unwrap_or(usize::MAX);
+        for (match_id, place, token) in Ordered::new(tokens) {
             let row = part.get(place).copied().unwrap_or(DUMMY);
-            if let Some(token) = tokens.get(place) {
-                slots.extend_from_slice(&row.to_be_bytes());
-                slots.extend_from_slice(match_id.as_bytes());
-                slots.extend_from_slice(token.row_key(Role::Owner).expose());
-            }
+            slots.extend_from_slice(&row.to_be_bytes());
+            slots.extend_from_slice(match_id.as_bytes());
+            slots.extend_from_slice(token.row_key(Role::Owner).expose());
         }
         Self {
             session,
@@ -82,17 +79,12 @@ impl BucketMap {
     ) -> Result<Self> {
         let slot_bytes = SLOT_BYTES + sealed_bytes;
         let mut slots = Zeroizing::new(Vec::with_capacity(tokens.len() * slot_bytes));
-        let order = in_order(&tokens);
-        let mut tokens: Vec<_> = tokens.into_iter().map(Some).collect();
-        for (match_id, place) in order {
-            let place = usize::try_from(place).unwrap_or(usize::MAX);
+        for (match_id, place, token) in Ordered::new(tokens) {
             let row = part.get(place).copied().unwrap_or(DUMMY);
-            if let Some(token) = tokens.get_mut(place).and_then(Option::take) {
-                slots.extend_from_slice(&row.to_be_bytes());
-                slots.extend_from_slice(match_id.as_bytes());
-                slots.extend_from_slice(token.row_key(Role::Owner).expose());
-                slots.extend_from_slice(&seal(token.into_seal_key(Role::Recipient), place)?);
-            }
+            slots.extend_from_slice(&row.to_be_bytes());
+            slots.extend_from_slice(match_id.as_bytes());
+            slots.extend_from_slice(token.row_key(Role::Owner).expose());
+            slots.extend_from_slice(&seal(token.into_seal_key(Role::Recipient), place)?);
         }
         Ok(Self {
             session,

@@ -2,7 +2,7 @@ use std::fs;
 
 use counterfoil_policy::tag::SUPPRESSED;
 use counterfoil_proto::delivery::{DeliveredRows, Delivery, DeliverySecret};
-use counterfoil_psi::{IdentifierKind, SessionId, Token, dh};
+use counterfoil_psi::{IdentifierKind, SessionId, Token};
 
 use super::complete::{Output, checked};
 use super::files::part_prefix;
@@ -79,8 +79,8 @@ impl World {
         let mut of_rows = Vec::new();
         for (bucket, part, slots) in [(0, &[1][..], 2), (1, &[0, 2], 2)] {
             let set = Arc::new(own.set.part(part, slots, &mut rand::rng()).unwrap());
-            let tokens = tokens(&set);
-            let map = BucketMap::new(SessionId::from_bytes([5; 32]), part, &tokens);
+            let [tokens, same] = crate::testkit::tokens(&set);
+            let map = BucketMap::new(SessionId::from_bytes([5; 32]), part, same);
             map.write(self.home.path(), flow_id(), bucket).unwrap();
             of_rows.extend(part.iter().copied().zip(tokens));
         }
@@ -116,22 +116,6 @@ impl World {
         };
         (FlowRecord::new(new, &secret), secret)
     }
-}
-
-fn tokens(set: &Arc<counterfoil_psi::IdentifierSet>) -> Vec<Token> {
-    let session = SessionId::from_bytes([5; 32]);
-    let own = u32::try_from(set.len()).unwrap();
-    let begin = || dh::begin(session, Arc::clone(set), own, &mut rand::rng()).unwrap();
-    let ((mut query, mut evaluate), (mut peer, mut peer_evaluate)) = (begin(), begin());
-    while let Some(chunk) = query.next_chunk().unwrap() {
-        query
-            .accept_reply(&peer_evaluate.reply(&chunk).unwrap())
-            .unwrap();
-    }
-    while let Some(chunk) = peer.next_chunk().unwrap() {
-        peer.accept_reply(&evaluate.reply(&chunk).unwrap()).unwrap();
-    }
-    query.finish(evaluate.finish().unwrap()).unwrap()
 }
 
 fn delivery(mut rows: Vec<([u8; 16], [&str; 2])>) -> Delivery {

@@ -78,7 +78,9 @@ fn rows(prepared: &Prepared) -> Vec<(String, Vec<String>)> {
     (0..u32::try_from(prepared.set.len()).unwrap())
         .map(|index| {
             let mut payload = Vec::new();
-            prepared.write_payload(index, &mut payload).unwrap();
+            prepared
+                .write_payload(index, &mut prepared.scratch(), &mut payload)
+                .unwrap();
             let (_, values) = prepared.layout.decode(&payload).unwrap();
             let values = values.into_iter().map(str::to_owned).collect();
             (prepared.set.expose_value(index).unwrap().to_owned(), values)

@@ -116,7 +116,9 @@ fn only_rows_with_a_proof_for_exactly_this_are_kept_and_the_others_counted_by_re
     );
     for (index, reference) in ["R1", "R2", "R9"].into_iter().enumerate() {
         let (index, mut payload) = (u32::try_from(index).unwrap(), Vec::new());
-        prepared.write_payload(index, &mut payload).unwrap();
+        prepared
+            .write_payload(index, &mut prepared.scratch(), &mut payload)
+            .unwrap();
         let (head, _) = prepared.layout.decode(&payload).unwrap();
         let proof = head.proof.unwrap();
         assert_eq!(RowProof::check(proof, fixture::now()), Ok(()));
