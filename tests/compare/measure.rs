@@ -1,5 +1,6 @@
 //! What one run of a contender cost.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -66,11 +67,61 @@ pub fn part<const N: usize>(arguments: [&str; N]) -> Child {
 }
 
 /// Bytes that the loopback interface has received since the machine started.
-fn loopback_bytes() -> u64 {
+pub fn loopback_bytes() -> u64 {
     let devices = std::fs::read_to_string("/proc/net/dev").unwrap();
     let line = devices
         .lines()
         .find_map(|line| line.trim_start().strip_prefix("lo:"))
         .expect("a loopback interface");
     line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A stretch of what a process does, which it measures itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    cpu_s: f64,
+    begun: Instant,
+    wall_s: f64,
+}
+
+impl Span {
+    /// From here on.
+    pub fn begin() -> Self {
+        Self {
+            cpu_s: -own_cpu(),
+            begun: Instant::now(),
+            wall_s: 0.0,
+        }
+    }
+
+    /// Until here.
+    pub fn end(&mut self) {
+        self.cpu_s += own_cpu();
+        self.wall_s = self.begun.elapsed().as_secs_f64();
+    }
+
+    /// Leaves it for the process that started this one.
+    pub fn write(&self, report: &str) {
+        std::fs::write(report, format!("{} {}", self.cpu_s, self.wall_s)).unwrap();
+    }
+
+    /// What two sides have left, of a run that cost `whole`: the processor time of both, the longer of the times.
+    pub fn of_both(reports: [&Path; 2], whole: Cost) -> Cost {
+        let mut cost = Cost {
+            cpu_s: 0.0,
+            wall_s: 0.0,
+            ..whole
+        };
+        for report in reports {
+            let text = std::fs::read_to_string(report).unwrap();
+            let (cpu_s, wall_s) = text.split_once(' ').unwrap();
+            cost.cpu_s += cpu_s.parse::<f64>().unwrap();
+            cost.wall_s = cost.wall_s.max(wall_s.parse().unwrap());
+        }
+        cost
+    }
+}
+
+fn own_cpu() -> f64 {
+    Usage::of(std::process::id()).cpu_s
 }

@@ -48,7 +48,7 @@ fn hash(line: &[u8]) -> [u8; 16] {
     Sha256::digest(line)[..16].try_into().unwrap()
 }
 
-pub fn each_line(file: &str, mut then: impl FnMut(&[u8])) {
+fn each_line(file: &str, mut then: impl FnMut(&[u8])) {
     let mut reader = BufReader::with_capacity(1 << 20, std::fs::File::open(file).unwrap());
     let mut line = Vec::new();
     let mut header = true;

@@ -9,9 +9,9 @@ use counterfoil_tests::world::chmod_600;
 
 use crate::measure::{Cost, watch};
 
-/// `protocol` as the agreement names it.
-pub fn run(protocol: &str, owner: &[String], recipient: &[String]) -> Cost {
-    let mut world = World::agreed_with(|text| {
+/// Everything ready but the owner's agent; `protocol` as the agreement names it.
+pub fn world(protocol: &str, owner: &[String], recipient: &[String]) -> World {
+    let world = World::agreed_with(|text| {
         let text = set(&text, "protocol = ", &format!("\"{protocol}\""));
         set(&text, "rows_per_flow = ", "16777216")
     });
@@ -21,6 +21,12 @@ pub fn run(protocol: &str, owner: &[String], recipient: &[String]) -> Cost {
     let text = "[default]\nrows_per_flow = 16777216\nidentifiers_per_period = 1000000000\n";
     std::fs::write(&limits, text).unwrap();
     chmod_600(&limits);
+    world
+}
+
+/// A whole exchange.
+pub fn run(protocol: &str, owner: &[String], recipient: &[String]) -> Cost {
+    let mut world = world(protocol, owner, recipient);
     world.start_owner();
     let services = [
         world.broker.as_ref().unwrap().id(),
