@@ -221,7 +221,7 @@ impl<'i> Rows<'i> {
     /// A vector from which each item reads its value. Places that no item needs are zero: the
     /// vector is only ever sent masked.
     pub(super) fn solve(&self) -> Result<Vec<u128>, Unsolvable> {
-        let mut vector = vec![0; self.layout.length()];
+        let mut vector = Zeroizing::new(vec![0; self.layout.length()]);
         self.bins()
             .zip(vector.par_chunks_mut(self.layout.bin_length()))
             .map(|(items, bin)| {
@@ -233,7 +233,7 @@ impl<'i> Rows<'i> {
                 solve::bin(&rows, items, bin.split_at_mut(self.layout.sparse))
             })
             .collect::<Result<(), _>>()?;
-        Ok(vector)
+        Ok(std::mem::take(&mut *vector))
     }
 
     /// What each item reads from `vector`, in the items' order.

@@ -1,5 +1,7 @@
 //! Solving one bin: peeling, and elimination for the few rows that peeling leaves.
 
+use zeroize::Zeroizing;
+
 use super::{DENSE, Hashed, Row, Unsolvable, read};
 
 const NO_ROW: u32 = u32::MAX;
@@ -26,7 +28,7 @@ pub(super) fn bin(
     (sparse, dense): (&mut [u128], &mut [u128]),
 ) -> Result<(), Unsolvable> {
     let triangle = peel(rows, sparse.len())?;
-    let mut masks = Vec::new();
+    let mut masks = Zeroizing::default();
     if !triangle.gap.is_empty() {
         masks = substitute_masks(&triangle, rows, sparse.len());
     }
@@ -44,8 +46,8 @@ pub(super) fn bin(
         });
         Some((mask, value ^ read(sparse, row)))
     });
-    eliminate(equations.collect(), dense)?;
-    for (place, mask) in sparse.iter_mut().zip(&masks) {
+    eliminate(Zeroizing::new(equations.collect()), dense)?;
+    for (place, mask) in sparse.iter_mut().zip(masks.iter()) {
         *place ^= masked_sum(*mask, dense);
     }
     Ok(())
@@ -138,8 +140,8 @@ fn substitute(triangle: &Triangle, rows: &[Row], items: &[Hashed], sparse: &mut 
 }
 
 /// The same for the dense part: bit j of `masks[c]` says whether place c takes dense place j in.
-fn substitute_masks(triangle: &Triangle, rows: &[Row], places: usize) -> Vec<u64> {
-    let mut masks = vec![0; places];
+fn substitute_masks(triangle: &Triangle, rows: &[Row], places: usize) -> Zeroizing<Vec<u64>> {
+    let mut masks = Zeroizing::new(vec![0; places]);
     for &(number, place) in triangle.pivots.iter().rev() {
         let Some(row) = rows.get(number as usize) else {
             continue;
@@ -155,10 +157,14 @@ fn substitute_masks(triangle: &Triangle, rows: &[Row], places: usize) -> Vec<u64
 }
 
 /// Gauss-Jordan over GF(2); places that stay free are zero.
-fn eliminate(mut equations: Vec<(u64, u128)>, dense: &mut [u128]) -> Result<(), Unsolvable> {
-    let mut solved: Vec<(u64, u128)> = Vec::new();
+fn eliminate(
+    mut equations: Zeroizing<Vec<(u64, u128)>>,
+    dense: &mut [u128],
+) -> Result<(), Unsolvable> {
+    // As many as there are, so that growing leaves no copy behind.
+    let mut solved = Zeroizing::new(Vec::with_capacity(equations.len()));
     while let Some((mut mask, mut value)) = equations.pop() {
-        for (other, known) in &solved {
+        for (other, known) in solved.iter() {
             if mask & lowest_bit(*other) != 0 {
                 mask ^= other;
                 value ^= known;
@@ -170,7 +176,7 @@ fn eliminate(mut equations: Vec<(u64, u128)>, dense: &mut [u128]) -> Result<(), 
             }
             return Err(Unsolvable);
         }
-        for (other, known) in &mut solved {
+        for (other, known) in solved.iter_mut() {
             if *other & lowest_bit(mask) != 0 {
                 *other ^= mask;
                 *known ^= value;
@@ -178,7 +184,7 @@ fn eliminate(mut equations: Vec<(u64, u128)>, dense: &mut [u128]) -> Result<(), 
         }
         solved.push((mask, value));
     }
-    for (mask, value) in solved {
+    for &(mask, value) in solved.iter() {
         if let Some(place) = dense.get_mut(mask.trailing_zeros() as usize) {
             *place = value;
         }
