@@ -66,12 +66,24 @@ impl SizeClass {
     }
 }
 
-/// Into how many buckets a flow's sets are split: the larger of both announced sizes, `bucket_rows` to each.
+/// Rows of the recipient's that a bucket is meant to have at least, where there are more than [`BUCKETS_ALWAYS`] of them.
+///
+/// The smaller a bucket, the more of its slots are room for chance: with 64 rows in each, a recipient has 2.4 times as many slots
+/// as rows, and each is one that it may ask about.
+const RECIPIENT_ROWS_MIN: u32 = 64;
+
+/// So many buckets there may be whatever the recipient's size: what a set of [`SET_MAX`] splits into by itself.
+const BUCKETS_ALWAYS: u32 = SET_MAX / BUCKET_ROWS_DEFAULT;
+
+/// Into how many buckets a flow's sets are split: the larger of both announced sizes, `bucket_rows` to each; not so many that there
+/// were fewer than 64 rows of the recipient's in each, but for the 16 that a set of [`SET_MAX`] splits into by itself.
 ///
 /// At least 1; at most 2^14 for sizes up to [`SET_MAX`] and a `bucket_rows` from [`BUCKET_ROWS_MIN`] on.
 #[must_use]
-pub fn buckets(larger: u32, bucket_rows: u32) -> u32 {
-    larger.div_ceil(bucket_rows.max(BUCKET_ROWS_MIN)).max(1)
+pub fn buckets(owner: u32, recipient: u32, bucket_rows: u32) -> u32 {
+    let larger = owner.max(recipient);
+    let by_rows = larger.div_ceil(bucket_rows.max(BUCKET_ROWS_MIN)).max(1);
+    by_rows.min((recipient / RECIPIENT_ROWS_MIN).max(BUCKETS_ALWAYS))
 }
 
 /// Slots of each bucket of a side that announced `size`: real items and dummies together.
@@ -201,11 +213,35 @@ mod tests {
 
     #[test]
     fn buckets_follow_from_the_larger_size() {
-        assert_eq!(buckets(1 << 20, 1 << 20), 1);
-        assert_eq!(buckets((1 << 20) + 1, 1 << 20), 2);
-        assert_eq!(buckets(SET_MAX, 1 << 20), 16);
-        assert_eq!(buckets(SET_MAX, 0), 1 << 14);
-        assert_eq!(buckets(0, 1 << 20), 1);
+        for (owner, recipient, rows, expected) in [
+            (1, 1 << 20, 1 << 20, 1),
+            ((1 << 20) + 1, 1, 1 << 20, 2),
+            (SET_MAX, 1, 1 << 20, 16),
+            (1, SET_MAX, 0, 1 << 14),
+            (0, 0, 1 << 20, 1),
+            // No more than leave the recipient 64 in each.
+            (SET_MAX, 1 << 16, 1 << 10, 1 << 10),
+            (SET_MAX, 1 << 10, 1 << 10, 16),
+        ] {
+            assert_eq!(buckets(owner, recipient, rows), expected);
+        }
+    }
+
+    #[test]
+    fn small_buckets_let_no_recipient_ask_for_many_times_its_size() {
+        for log in 10..=24 {
+            let size = 1_u32 << log;
+            for bucket_rows in [BUCKET_ROWS_MIN, 1 << 12, BUCKET_ROWS_DEFAULT] {
+                let buckets = buckets(SET_MAX, size, bucket_rows);
+                let all = u64::from(slots(size, buckets)) * u64::from(buckets);
+                assert!(
+                    all <= u64::from(size) * 12 / 5,
+                    "{size} in {buckets}: {all}"
+                );
+                // And the owner's stay as large as memory is made for.
+                assert!(SET_MAX / buckets <= BUCKET_ROWS_DEFAULT);
+            }
+        }
     }
 
     #[test]

@@ -32,12 +32,11 @@ impl Plan {
         recipient_size: u32,
         agreement: &Agreement,
     ) -> Self {
-        let larger = owner_size.max(recipient_size);
         Self {
             key: *key.expose(),
             owner_size,
             recipient_size,
-            buckets: buckets(larger, agreement.caps().bucket_rows),
+            buckets: buckets(owner_size, recipient_size, agreement.caps().bucket_rows),
         }
     }
 

@@ -140,8 +140,8 @@ impl Buckets {
     }
 
     fn check(&mut self, declared: Declared) -> Result<(), Misdeclared> {
-        let least = buckets(self.recipient_size, self.bucket_rows);
-        let most = buckets(SET_MAX, self.bucket_rows).min(BUCKETS_MAX);
+        let of = |owner| buckets(owner, self.recipient_size, self.bucket_rows);
+        let (least, most) = (of(1), of(SET_MAX).min(BUCKETS_MAX));
         if !(least..=most).contains(&declared.buckets) || declared.bucket >= declared.buckets {
             return Err(Misdeclared::Numbers);
         }
@@ -266,6 +266,8 @@ mod tests {
             (0, 3, u64::from(slots(4096, 3))),
             (0, 0, 0),
             (0, BUCKETS_MAX + 1, 1),
+            // More than leave 64 rows in each.
+            (0, 65, u64::from(slots(4096, 65))),
         ] {
             assert_eq!(of(bucket, buckets, count), Err(Misdeclared::Numbers));
         }
