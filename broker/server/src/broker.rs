@@ -81,7 +81,7 @@ impl Broker {
                 cert_sha256: None,
             },
             connections: Arc::default(),
-            flows: Registry::default(),
+            flows: Registry::new(home.config().room),
             rates: Rates::default(),
             readers: Arc::default(),
             regime: Regime {

@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 use crate::ca::{CertificateAuthority, Identity};
 use crate::error::Error;
 use crate::files::{create_private_dir, read_private, write_durably};
+pub use crate::flow::budget::Room;
 
 /// What the operator may change, in `broker.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct Config {
     /// Only institutions that compliance officers have assessed may take part in flows.
     #[serde(default)]
     pub assessed_only: bool,
+    /// What all flows that run may take of this machine together.
+    #[serde(default)]
+    pub room: Room,
 }
 
 /// All that this version has.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use counterfoil_server::home::{Config, Home, built_in_packs};
+use counterfoil_server::home::{Config, Home, Room, built_in_packs};
 use counterfoil_server::operator::Operator;
 use counterfoil_server::serve::Service;
 use serde_json::json;
@@ -44,6 +44,7 @@ fn init(
         address,
         packs: built_in_packs(),
         assessed_only: false,
+        room: Room::default(),
     };
     let home = Home::create(path, config, OffsetDateTime::now_utc())?;
     let log_key = home.log_key()?.verifier().to_string();

@@ -10,7 +10,7 @@ use counterfoil_party::join::join;
 use counterfoil_party::partners;
 use counterfoil_party::transport::Broker;
 use counterfoil_policy::text::UserId;
-use counterfoil_server::home::{Config, Home as BrokerHome, built_in_packs};
+use counterfoil_server::home::{Config, Home as BrokerHome, Room, built_in_packs};
 use counterfoil_server::operator::Operator;
 use counterfoil_server::serve::Service;
 use time::OffsetDateTime;
@@ -41,6 +41,7 @@ impl RunningBroker {
             address: address.clone(),
             packs: built_in_packs(),
             assessed_only: false,
+            room: Room::default(),
         };
         let home = BrokerHome::create(path, config, OffsetDateTime::now_utc())?;
         let service = Service::start(home.clone()).await?;

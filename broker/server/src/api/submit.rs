@@ -14,16 +14,17 @@ use counterfoil_proto::v1::{
     BucketsReply, Consent, FlowRef, KeysChunk, KeysReply, RowsChunk, RowsHeader, RowsReply,
     keys_chunk, rows_chunk,
 };
-use counterfoil_psi::{Role, SessionId};
+use counterfoil_psi::{Role, SEAL_OVERHEAD, SessionId};
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{flow_id, off_thread, to_its_end, wire};
 use crate::broker::{Broker, Partner};
 use crate::flow::buckets::{Attempt, Declared, Misdeclared, Rows};
+use crate::flow::budget::Need;
 use crate::flow::complete;
 use crate::flow::registry::Running;
-use crate::flow::submission::Submission;
+use crate::flow::submission::{KEY_BYTES, MATCH_ID_BYTES, Submission};
 
 /// Takes the owner's sealed rows of a bucket, and answers when they are on disk.
 pub(crate) async fn rows(
@@ -64,6 +65,13 @@ pub(crate) async fn rows(
         if let Err(error) = begun {
             return Err(misdeclared(&broker, &running, Role::Owner, error).await);
         }
+        if let Err(none) =
+            running.make_room(&broker.flows.budget, need(&running, declared, &layout))
+        {
+            let flow = running.grant.flow;
+            broker.abort(flow, "submitting", &none.to_string()).await;
+            return Err(Status::resource_exhausted(none.to_string()));
+        }
         let rows = if header.keyed {
             Submission::keyed_rows(&header.session, header.count, ROWS_MAX, layout)
         } else {
@@ -88,6 +96,21 @@ pub(crate) async fn rows(
     })
     .await
 }
+
+/// What a flow takes until it is over: the rows of all its buckets on disk, and of those that open what is kept in memory. No more
+/// open than the recipient may have.
+pub(crate) fn need(running: &Running, declared: Declared, layout: &Layout) -> Need {
+    let record = MATCH_ID_BYTES + layout.payload_len() + SEAL_OVERHEAD + KEY_BYTES;
+    let rows = declared.count.saturating_mul(declared.buckets.into());
+    Need {
+        disk: rows.saturating_mul(record as u64),
+        opened: u64::from(running.request.body().set_size).saturating_mul(OPENED_BYTES),
+    }
+}
+
+/// Bytes of an opened row in memory: match id, mark tag, and its combination of values before and after marks. The combinations
+/// themselves stand once.
+const OPENED_BYTES: u64 = 32;
 
 async fn store(
     broker: &Arc<Broker>,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::buckets::Buckets;
-use super::budget::Budget;
+use super::budget::{Budget, FlowShare, Need, NoRoom, Room};
 use super::canaries::Canaries;
 use super::join::{Common, Gathered};
 use super::rendezvous::{End, NoSession, Rendezvous, Session, Shard};
@@ -44,7 +44,7 @@ const JOINS_MAX: usize = 2;
 
 /// Running flows and listening agents.
 pub(crate) struct Registry {
-    /// Memory for submissions.
+    /// Room for what flows bring.
     pub(crate) budget: Arc<Budget>,
     /// Turns for joining.
     pub(crate) joins: Semaphore,
@@ -68,6 +68,8 @@ pub(crate) struct Running {
     pub(crate) common: Mutex<Gathered>,
     /// Held while a bucket's rows are written.
     pub(crate) storing: tokio::sync::Mutex<()>,
+    /// What is set aside for it, once it is known how many rows the owner brings.
+    share: Mutex<Option<FlowShare>>,
     offer: Offer,
     stage: watch::Sender<Stage>,
     ended: CancellationToken,
@@ -106,18 +108,17 @@ pub(crate) struct Present {
     role: Role,
 }
 
-impl Default for Registry {
-    fn default() -> Self {
+impl Registry {
+    /// No flows; they may take so much of this machine.
+    pub(crate) fn new(room: Room) -> Self {
         Self {
-            budget: Arc::default(),
+            budget: Arc::new(Budget::new(room)),
             joins: Semaphore::new(JOINS_MAX),
             running: Mutex::default(),
             listeners: Mutex::default(),
         }
     }
-}
 
-impl Registry {
     /// Enters a flow whose grant is being recorded: it is counted, and a revocation finds it, but nobody gets at it
     /// before [`Registry::admit`].
     pub(crate) fn start(
@@ -151,6 +152,7 @@ impl Registry {
             canaries: OnceLock::new(),
             common: Mutex::new(common),
             storing: tokio::sync::Mutex::default(),
+            share: Mutex::default(),
             offer,
             stage: watch::Sender::new(Stage::Granted),
             ended: CancellationToken::new(),
@@ -343,6 +345,15 @@ impl Running {
         // Keys that wait for rows of this process wait in vain.
         self.changed.notify_waiters();
         end
+    }
+
+    /// Sets aside what the flow needs, once.
+    pub(crate) fn make_room(&self, budget: &Arc<Budget>, need: Need) -> Result<(), NoRoom> {
+        let mut share = lock(&self.share);
+        if share.is_none() {
+            *share = Some(budget.take_for_flow(need)?);
+        }
+        Ok(())
     }
 
     fn met(&self, inner: &mut Inner) {

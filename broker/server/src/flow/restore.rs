@@ -11,6 +11,7 @@ use super::buckets::{Buckets, Declared};
 use super::canaries::{Canaries, Codes, Committed};
 use super::registry::Running;
 use super::running_files::layout;
+use crate::api::submit;
 use crate::broker::Broker;
 use crate::state::agreements::Status;
 
@@ -51,7 +52,7 @@ pub(crate) fn flow(broker: &Broker, flow: FlowId) -> bool {
             let _ = running.canaries.set(canaries);
         }
         for header in broker.running.headers(*flow.as_bytes()) {
-            rows(&running, &header);
+            rows(broker, &running, &header);
         }
     }
     true
@@ -64,7 +65,7 @@ fn canaries(broker: &Broker, flow: FlowId, committed: Committed) -> Option<Canar
 }
 
 /// Enters what is stored of a bucket. What does not fit is matched again.
-fn rows(running: &Arc<Running>, header: &RowsHeader) {
+fn rows(broker: &Broker, running: &Arc<Running>, header: &RowsHeader) {
     let session = <[u8; 32]>::try_from(header.session.as_slice());
     let (Some(layout), Ok(session)) = (layout(header), session) else {
         return;
@@ -81,6 +82,11 @@ fn rows(running: &Arc<Running>, header: &RowsHeader) {
         buckets: header.buckets,
         count: header.count,
     };
+    let need = submit::need(running, declared, &layout);
+    // The operator may have set less since: the rows lie there, and are matched again once there is room.
+    if running.make_room(&broker.flows.budget, need).is_err() {
+        return;
+    }
     running.buckets(|all| {
         if all.declare_rows(declared, &layout, withheld).is_ok() {
             all.received(header.bucket, Some(SessionId::from_bytes(session)));

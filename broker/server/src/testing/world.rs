@@ -117,6 +117,7 @@ pub(crate) fn config() -> Config {
         address: "127.0.0.1:0".into(),
         packs: crate::home::built_in_packs(),
         assessed_only: false,
+        room: crate::home::Room::default(),
     }
 }
 

@@ -17,7 +17,9 @@ use tonic::{Code, Status};
 
 use super::super::*;
 use super::agent::Agent;
+use crate::flow::budget::Need;
 use crate::flow::submission::Submission;
+use crate::home::Room;
 use crate::testing::{TAGS, bank, insurer, request_body, stranger, submissions};
 
 use super::scene::{
@@ -266,6 +268,36 @@ async fn a_broker_without_room_for_rows_lets_the_agent_come_again() {
 }
 
 #[tokio::test]
+async fn a_flow_for_which_no_disk_is_left_is_refused_with_what_to_do() {
+    let mut scene = Scene::set().await;
+    scene.granted().await;
+    let watch = watching(&scene.recipient).await;
+    let budget = &scene.serving.broker.flows.budget;
+    let all = Room::default().disk_mib << 20;
+    let need = Need {
+        disk: all,
+        opened: 0,
+    };
+    let _others = budget.take_for_flow(need).unwrap();
+    let all: Vec<_> = (0..20).map(|c| (c, ["low", "own"])).collect();
+    let (rows, _) = submissions(&scene.agreement, &all, &[1]);
+    let sent = tokio_stream::iter(rows_of(&rows, &TAGS));
+    let refused = scene.owner.flows().submit_rows(sent).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let ended = last(watch).await;
+    assert_eq!(ended.stage(), WireStage::Aborted);
+    let told = ended.denial.unwrap().message;
+    assert!(
+        told.contains("ask again when other flows are over"),
+        "{told}"
+    );
+    assert!(
+        told.contains("`disk_mib` under `[room]` in broker.toml"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn an_agent_that_is_gone_ends_the_session_of_the_other_at_once() {
     for owner_leaves in [true, false] {
         let mut scene = Scene::set().await;
@@ -410,7 +442,7 @@ async fn a_restart_goes_on_with_what_ran_and_keeps_what_was_released() {
         ..scene
     };
     // It is offered again, to an agent that has come back.
-    let offers = scene.owner.flows().listen(ListenRequest {}).await;
+    let offers = scene.owner.flows().listen(ListenRequest::default()).await;
     let offer = offers.unwrap().into_inner().message().await.unwrap();
     assert_eq!(offer.unwrap().signed_request, request.signed_request);
     let decline = DeclineRequest {
