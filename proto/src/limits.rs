@@ -55,6 +55,9 @@ pub const MEETING: u32 = u32::MAX;
 /// Buckets of one flow, most: `counterfoil_psi::buckets` of the largest set into the smallest buckets.
 pub const BUCKETS_MAX: u32 = 1 << 14;
 
+/// Processes among which either side parts the buckets of a flow, most. As many sessions of a flow may wait for the owner.
+pub const SHARDS_MAX: u32 = 16;
+
 /// Fewest rows of a leaked file that are scored: scores of a few rows would tell single symbols.
 pub const LEAK_ROWS_MIN: u64 = 50;
 

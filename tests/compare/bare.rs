@@ -33,7 +33,8 @@ pub fn run(protocol: &str, owner: &Path, recipient: &Path) -> [Cost; 3] {
     let connects = side("recipient", recipient);
     let whole = watch(&[], vec![listens, connects]);
     let spans = |end: &str| {
-        let [owner, recipient] = ["owner", "recipient"].map(|role| dir.path().join(format!("{role}{end}")));
+        let [owner, recipient] =
+            ["owner", "recipient"].map(|role| dir.path().join(format!("{role}{end}")));
         Span::of_both([&owner, &recipient], whole)
     };
     let reading = Cost {

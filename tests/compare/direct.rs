@@ -77,7 +77,11 @@ pub fn relayed(owner: &[String], recipient: &[String]) -> Cost {
     let cost = Cost {
         wall_s,
         bytes: loopback_bytes() - bytes,
-        cpu_s: after.iter().zip(before).map(|(a, b)| a.cpu_s - b.cpu_s).sum(),
+        cpu_s: after
+            .iter()
+            .zip(before)
+            .map(|(a, b)| a.cpu_s - b.cpu_s)
+            .sum(),
         peak_mib: after.iter().map(|usage| usage.peak_mib).max().unwrap_or(0),
     };
     assert!(exchange.wait().unwrap().success());

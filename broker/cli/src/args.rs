@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(test)]
+mod kubernetes_tests;
 mod measure;
 
 use std::path::PathBuf;
@@ -7,6 +9,7 @@ use std::path::PathBuf;
 pub(crate) use measure::MeasureArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use counterfoil_party::recipient::{JobName, Shard};
 
 /// Match customers with another institution without showing them, and keep the stub of every exchange.
 #[derive(Debug, Parser)]
@@ -197,7 +200,11 @@ pub(crate) enum PartyCommand {
         fingerprint: String,
     },
     /// Answer partners' requests, from the datasets in datasets.toml, until stopped
-    Serve,
+    Serve {
+        /// Carry out part I of N (counted from 0) of each flow's buckets; all parts share a home, and each runs all the time
+        #[arg(long, value_name = "I/N", default_value = "0/1")]
+        shard: Shard,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -349,6 +356,12 @@ pub(crate) struct ExchangeArgs {
     /// Who asks
     #[arg(long = "as", value_name = "USER", required_unless_present = "resume")]
     pub(crate) user: Option<String>,
+    /// Carry out part I of N (counted from 0) of the buckets; all parts share a home and are given the same command
+    #[arg(long, value_name = "I/N", requires = "job", conflicts_with = "resume")]
+    pub(crate) shard: Option<Shard>,
+    /// By which the parts find each other: a new name for each exchange
+    #[arg(long, value_name = "NAME", requires = "shard")]
+    pub(crate) job: Option<JobName>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -71,7 +71,8 @@ async fn run(cli: Cli, ui: Ui) -> Result<(), Failure> {
 fn start_tracing(command: &Command) {
     let serving = matches!(
         command,
-        Command::Broker(args::BrokerCommand::Serve) | Command::Party(args::PartyCommand::Serve)
+        Command::Broker(args::BrokerCommand::Serve)
+            | Command::Party(args::PartyCommand::Serve { .. })
     );
     let default = if serving {
         "counterfoil_server=info,warn"

@@ -5,7 +5,8 @@ use std::path::Path;
 use counterfoil_party::data::{Delimiter, ReadReport, Source};
 use counterfoil_party::home::Home;
 use counterfoil_party::recipient::{
-    ExchangeOptions, Exchanged, OnProgress, Progress, TagLoss, exchange, resume, unfinished,
+    ExchangeOptions, Exchanged, OnProgress, Part, PartDone, Progress, TagLoss, exchange,
+    exchange_part, resume, unfinished,
 };
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,9 +39,14 @@ pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), F
         }
         bar(event);
     });
-    let done = match args.resume.as_ref().and_then(Option::as_ref) {
-        Some(flow) => resume(&home, parse(flow)?, &progress).await,
-        None => exchange(&home, &options(&args)?, &progress).await,
+    let part = args.shard.zip(args.job.clone());
+    let part = part.map(|(shard, job)| Part { job, shard });
+    let done = match (args.resume.as_ref().and_then(Option::as_ref), &part) {
+        (Some(flow), _) => resume(&home, parse(flow)?, &progress).await.map(delivered),
+        (None, None) => exchange(&home, &options(&args)?, &progress)
+            .await
+            .map(delivered),
+        (None, Some(part)) => exchange_part(&home, &options(&args)?, part, &progress).await,
     };
     shown.finish();
     let read = read.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -54,12 +60,25 @@ pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), F
             return Err(error.into());
         }
     };
+    let done = match done {
+        PartDone::Delivered(done) => done,
+        PartDone::Joined { flow } => {
+            let shard = part.map(|part| part.shard.to_string());
+            return ui.result(&json!({ "flow": flow, "shard": shard, "released": true }), || {
+                format!("all buckets are joined and flow `{flow}` is released; the first process of the job writes the file")
+            });
+        }
+    };
     ui.result(&done, || {
         let read = read
             .map(|report| describe_read(&report) + "\n")
             .unwrap_or_default();
         read + &describe(&done)
     })
+}
+
+fn delivered(done: Exchanged) -> PartDone {
+    PartDone::Delivered(Box::new(done))
 }
 
 /// The flows that were interrupted: whoever sat at a machine that lost its power was told nothing.

@@ -49,10 +49,14 @@ pub(crate) async fn run(home: &Path, command: PartyCommand, ui: Ui) -> Result<()
                 partners::confirm(&home, &broker, &parse(&name)?, &parse(&fingerprint)?).await?;
             ui.result(&partner, || format!("the keys of `{name}` are confirmed"))
         }
-        PartyCommand::Serve => {
+        PartyCommand::Serve { shard } => {
             let home = Arc::new(open(home)?);
             let on_event: OnEvent = Arc::new(move |event| ui.event(&event, || describe(&event)));
-            Ok(serve(home, ServeOptions::default(), on_event, stopped()).await?)
+            let options = ServeOptions {
+                shard,
+                ..ServeOptions::default()
+            };
+            Ok(serve(home, options, on_event, stopped()).await?)
         }
     }
 }

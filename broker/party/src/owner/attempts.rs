@@ -24,7 +24,7 @@ const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 const BYTES_MAX: u64 = 1024 * 1024;
 
 /// `flows/FLOW.owner.json`, 0600.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Attempts {
     format: u32,
@@ -146,6 +146,11 @@ impl Attempts {
         })?;
         home.write(relative(self.flow), &bytes)
     }
+}
+
+/// Whether anything is kept of a flow: it was accepted here, and is not over.
+pub(super) fn is_kept(home: &Home, flow: FlowId) -> bool {
+    home.path().join(relative(flow)).exists()
 }
 
 /// Removes what is kept of a flow that is over.

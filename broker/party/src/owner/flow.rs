@@ -10,7 +10,7 @@ use counterfoil_policy::measure::Plan;
 use counterfoil_policy::request::{RequestBody, SignedRequest};
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::v1::DeclineRequest;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::audit::log_key;
 use crate::data::Asked;
@@ -23,11 +23,14 @@ use crate::receipts::Known;
 use crate::transport::{Broker, call};
 use crate::{agreements, audit};
 
-use super::attempts::{Attempts, forget};
+use super::attempts::{self, Attempts, forget};
 use super::canaries;
 use super::dataset::{self, Keys, Prepared, Unfit};
 use super::sessions::Sessions;
 use super::{FlowEvent, OnEvent, ServeEvent};
+
+/// Between two looks whether the first process of this home has accepted a flow.
+const FIRST_POLL: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// A flow that was offered to this owner.
 pub(super) struct OwnerFlow {
@@ -63,6 +66,9 @@ impl Accepted {
 /// # Errors
 /// Whatever ended it otherwise; nothing was released then, unless the error says so.
 pub(super) async fn run(flow: OwnerFlow) -> Result<()> {
+    if !flow.shard.is_first() && !flow.first_takes_part().await? {
+        return Ok(());
+    }
     let accepted = match flow.judge().await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(denial)) => return flow.decline(denial).await,
@@ -151,6 +157,24 @@ impl OwnerFlow {
 
     /// Judges the request by what this home holds, and counts the attempt. The count is durable on return: a
     /// recipient cannot get a second flow out of a crash.
+    /// Waits until the first process of this home has accepted the flow: one of them counts it, and the others take part in what
+    /// is counted. False if it is over before that.
+    async fn first_takes_part(&self) -> Result<bool> {
+        let accepted = async {
+            loop {
+                let (home, flow) = (Arc::clone(&self.home), self.id());
+                if off_thread(move || attempts::is_kept(&home, flow)).await? {
+                    return Ok(true);
+                }
+                sleep(FIRST_POLL).await;
+            }
+        };
+        tokio::select! {
+            accepted = accepted => accepted,
+            ended = follow(&self.broker, self.id(), &|_| ()) => ended.map(|_| false),
+        }
+    }
+
     async fn judge(&self) -> Result<std::result::Result<Accepted, Denial>> {
         let claimed = self.request.unverified();
         let held = agreements::find(&self.home, &claimed.agreement, claimed.agreement_version)?;
@@ -240,7 +264,7 @@ impl OwnerFlow {
             Err(error) if may_be_repeated(&error) => return Err(error),
             Err(error) => return Err(self.stop(error).await),
         };
-        let sessions = Sessions::new(self, accepted, prepared, committed, self.shard)?;
+        let sessions = Sessions::new(self, accepted, prepared, committed, self.shard).await?;
         let mut ending = pin!(follow(&self.broker, self.id(), &on_stage));
         let ended = tokio::select! {
             error = sessions.run() => match timeout(REASON_WAIT, ending.as_mut()).await {

@@ -190,7 +190,11 @@ impl Service {
 
     async fn connect(&self) -> Result<(Broker, Streaming<Offer>)> {
         let broker = Broker::connect(&self.home).await?;
-        let offers = call(broker.flows().listen(ListenRequest {})).await?;
+        let request = ListenRequest {
+            shard: self.shard.index(),
+            shards: self.shard.count(),
+        };
+        let offers = call(broker.flows().listen(request)).await?;
         (self.events)(ServeEvent::Connected {
             address: broker.address().to_owned(),
         });

@@ -46,23 +46,38 @@ struct Way {
 impl<'f> Sessions<'f> {
     /// # Errors
     /// What is kept of the flow cannot be read, or is gone.
-    pub(super) fn new(
+    pub(super) async fn new(
         flow: &'f OwnerFlow,
         accepted: &'f Accepted,
         prepared: Prepared,
         _committed: Committed,
         shard: Shard,
     ) -> Result<Self> {
-        let attempts = Attempts::load(&flow.home, accepted.grant.request())?
-            .ok_or_else(|| Error::Unexpected("what was kept of the flow is gone".to_owned()))?;
         Ok(Self {
             flow,
             accepted,
             prepared: Arc::new(prepared),
             shard,
-            attempts,
+            attempts: kept(flow, accepted).await?,
             parts: Vec::new(),
         })
+    }
+
+    /// Reads again what is kept: another process of this home may have met the recipient, or counted attempts.
+    async fn refresh(&mut self) -> Result<()> {
+        let kept = kept(self.flow, self.accepted).await?;
+        if kept.plan() != self.attempts.plan() {
+            self.parts = Vec::new();
+        }
+        self.attempts = kept;
+        Ok(())
+    }
+
+    /// Charges further identifiers to the caps; false if there is no room for them.
+    async fn charge(&self, identifiers: u64) -> Result<bool> {
+        let (home, flow) = (Arc::clone(&self.flow.home), self.flow.id());
+        let agreement = Arc::clone(&self.accepted.agreement);
+        off_thread(move || limits::charge_more(&home, &agreement, flow, identifiers)).await?
     }
 
     /// Carries out one session after the other. It ends with an error that another attempt would not mend; the caller stops
@@ -100,6 +115,7 @@ impl<'f> Sessions<'f> {
 
     /// Tells sizes, makes the key of the split, and keeps the plan before the recipient hears that it is kept.
     async fn meeting(&mut self, session: Session, way: Way) -> Result<()> {
+        self.refresh().await?;
         let (home, broker) = (&self.flow.home, &self.flow.broker);
         let size = owner_size(self.prepared.set.len() as u64).ok_or_else(|| {
             Error::Input("the dataset has more rows than one flow takes".to_owned())
@@ -125,14 +141,13 @@ impl<'f> Sessions<'f> {
         let room = plan
             .slots_in_all(Role::Recipient)
             .saturating_sub(recipient_size.into());
-        if self.attempts.plan().is_none()
-            && !limits::charge_more(home, agreement, self.flow.id(), room)?
-        {
+        if self.attempts.plan().is_none() && !self.charge(room).await? {
             met.abort("over_identifiers", OVER).await;
             return Err(Error::Refused(OVER.to_owned()));
         }
         let split = self.split(plan.clone()).await?;
-        self.attempts.keep(home, plan)?;
+        let (home, mut attempts) = (Arc::clone(home), self.attempts.clone());
+        self.attempts = off_thread(move || attempts.keep(&home, plan).map(|()| attempts)).await??;
         // A crash here leaves a plan that the recipient does not have: it meets again, and this one is replaced.
         if let Err(error) = met.ready().await {
             return Err(explain(error, way.ended, name).await);
@@ -150,6 +165,7 @@ impl<'f> Sessions<'f> {
     }
 
     async fn match_bucket(&mut self, session: Session, way: Way) -> Result<(Matched, Vec<u32>)> {
+        self.refresh().await?;
         let refused = |why: super::attempts::NoAttempt| Error::Refused(why.to_string());
         let repeated = self.attempts.check(session).map_err(refused)?;
         let plan = self
@@ -172,24 +188,30 @@ impl<'f> Sessions<'f> {
         };
         let items = Arc::new(items.map_err(|e| Error::Unexpected(e.to_string()))?);
         let opening = self.opening(session, Some(&plan), slots.into(), None)?;
-        let (home, request) = (&self.flow.home, self.accepted.grant.request());
         let met = match meet(opening, way.pipe).await {
             Ok(met) => met,
             Err(error) => return Err(explain(error, way.ended, self.name()).await),
         };
         let more = u64::from(plan.slots(Role::Recipient));
-        let agreement = &self.accepted.agreement;
-        if repeated && !limits::charge_more(home, agreement, self.flow.id(), more)? {
+        if repeated && !self.charge(more).await? {
             met.abort("over_identifiers", OVER).await;
             return Err(Error::Refused(OVER.to_owned()));
         }
         // From here on the recipient may learn something: the attempt counts, whatever becomes of it.
-        self.attempts.count(home, request, session)?;
+        self.count(session).await?;
         let tell = |step| self.flow.tell(FlowEvent::Matching(step));
         match met.run(items, &tell).await {
             Ok(matched) => Ok((matched, part)),
             Err(error) => Err(explain(error, way.ended, self.name()).await),
         }
+    }
+
+    async fn count(&mut self, session: Session) -> Result<()> {
+        let (home, mut attempts) = (Arc::clone(&self.flow.home), self.attempts.clone());
+        let request = self.accepted.grant.request().clone();
+        let counted = move || attempts.count(&home, &request, session).map(|()| attempts);
+        self.attempts = off_thread(counted).await??;
+        Ok(())
     }
 
     async fn submit(&self, session: Session, matched: Matched, part: Vec<u32>) -> Result<()> {
@@ -258,6 +280,13 @@ impl<'f> Sessions<'f> {
     fn name(&self) -> &'f str {
         self.accepted.agreement.recipient().name.as_str()
     }
+}
+
+/// What is kept of a flow that this home has accepted.
+async fn kept(flow: &OwnerFlow, accepted: &Accepted) -> Result<Attempts> {
+    let (home, request) = (Arc::clone(&flow.home), accepted.grant.request().clone());
+    let kept = off_thread(move || Attempts::load(&home, &request)).await??;
+    kept.ok_or_else(|| Error::Unexpected("what was kept of the flow is gone".to_owned()))
 }
 
 /// What a recipient is told whose flow would cost more than is left.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::data::{ReadReport, Row, Source};
 use crate::error::{Error, Result};
+use crate::flow::shard::Shard;
 use crate::flow::{self, is_passing};
 use crate::home::Home;
 use crate::transport::{Broker, call};
@@ -187,8 +188,15 @@ pub async fn measure(
         counts,
     };
     let record = FlowRecord::new(new, &secret);
-    let (broker, record, _lock) =
-        carry_out(home, &agreement, record, read, progress, &mut durations).await?;
+    let (broker, record, _lock) = carry_out(
+        home,
+        &agreement,
+        (record, read),
+        None,
+        progress,
+        &mut durations,
+    )
+    .await?;
     let done = Done {
         home,
         broker: &broker,
@@ -214,7 +222,7 @@ pub async fn resume_measure(
         record,
         durations,
         lock: _lock,
-    } = settled(home, flow, FlowKind::Measure, progress).await?;
+    } = settled(home, flow, FlowKind::Measure, Shard::WHOLE, progress).await?;
     let done = Done {
         home,
         broker: &broker,

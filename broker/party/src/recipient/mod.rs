@@ -13,6 +13,7 @@ mod files;
 mod map;
 mod measure;
 mod own;
+mod part;
 mod prepare;
 mod record;
 mod run;
@@ -36,7 +37,9 @@ use crate::home::Home;
 use crate::marks::DeliveryMarks;
 use crate::matching::MatchProgress;
 
+pub use crate::flow::shard::Shard;
 pub use measure::{MeasureOptions, Measured, Preview, measure, preview, resume_measure};
+pub use part::{JobName, Part, PartDone, exchange_part};
 pub use run::{exchange, resume};
 
 /// What to ask for, with which file, and where to write the answer.

@@ -57,6 +57,9 @@ pub(super) struct FlowRecord {
     pub(super) plan: Option<Plan>,
     /// The last attempt at each bucket, and at the meeting.
     pub(super) attempts: BTreeMap<u32, u32>,
+    /// Of a process that is not the flow's first one: it notes its own progress in a copy.
+    #[serde(skip)]
+    part: Option<u32>,
 }
 
 /// What a record is made of.
@@ -85,6 +88,7 @@ impl FlowRecord {
             step: Step::Requested,
             plan: None,
             attempts: BTreeMap::new(),
+            part: None,
         }
     }
 
@@ -98,18 +102,40 @@ impl FlowRecord {
     /// # Errors
     /// [`crate::Error::Local`] if there is none, [`crate::Error::Damaged`].
     pub(super) fn load(home: &Home, flow: FlowId) -> Result<Self> {
-        let name = relative(flow);
-        let bytes = home.read(&name, RECORD_BYTES_MAX)?.map(Zeroizing::new).ok_or_else(|| {
+        Self::read(home, flow, None)?.ok_or_else(|| {
             Error::Local(format!(
                 "no flow `{flow}` is unfinished here: `counterfoil exchange --resume` without an id lists those that are"
             ))
-        })?;
+        })
+    }
+
+    /// Reads the copy of the process that carries out another part of a flow than the first, or makes it of the first one's record.
+    /// `None` if the flow has no record any more.
+    ///
+    /// # Errors
+    /// [`crate::Error::Damaged`].
+    pub(super) fn of_part(home: &Home, flow: FlowId, part: u32) -> Result<Option<Self>> {
+        if let Some(own) = Self::read(home, flow, Some(part))? {
+            return Ok(Some(own));
+        }
+        Ok(Self::read(home, flow, None)?.map(|record| Self {
+            part: Some(part),
+            attempts: BTreeMap::new(),
+            ..record
+        }))
+    }
+
+    fn read(home: &Home, flow: FlowId, part: Option<u32>) -> Result<Option<Self>> {
+        let name = relative(flow, part);
+        let Some(bytes) = home.read(&name, RECORD_BYTES_MAX)?.map(Zeroizing::new) else {
+            return Ok(None);
+        };
         let record: Self = serde_json::from_slice(&bytes)
             .map_err(|error| home.damaged(&name, error.to_string()))?;
         if record.format != FORMAT || record.flow != flow {
             return Err(home.damaged(&name, "it is of another version or flow"));
         }
-        Ok(record)
+        Ok(Some(Self { part, ..record }))
     }
 
     /// Writes the record; durable on return.
@@ -120,7 +146,7 @@ impl FlowRecord {
         let bytes = serde_json::to_vec(self)
             .map(Zeroizing::new)
             .map_err(|error| Error::Unexpected(format!("cannot write a flow's record: {error}")))?;
-        home.write(relative(self.flow), &bytes)
+        home.write(relative(self.flow, self.part), &bytes)
     }
 
     /// Notes how far the flow is; durable on return.
@@ -159,7 +185,12 @@ impl FlowRecord {
             .ok()
             .map(Zeroizing::new)
             .and_then(|bytes| DeliverySecret::from_bytes(&bytes).ok())
-            .ok_or_else(|| home.damaged(relative(self.flow), "its delivery key is not one"))
+            .ok_or_else(|| {
+                home.damaged(
+                    relative(self.flow, self.part),
+                    "its delivery key is not one",
+                )
+            })
     }
 }
 
@@ -170,8 +201,17 @@ impl FlowRecord {
 /// [`crate::Error::Io`].
 pub(super) fn forget(home: &Home, flow: FlowId) -> Result<()> {
     forget_rows(home, flow)?;
-    home.remove(relative(flow))?;
-    home.remove(lock_name(flow))
+    home.remove(relative(flow, None))?;
+    home.remove(lock_name(flow, None))
+}
+
+/// Removes what the process of another part than the first keeps of a flow.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub(super) fn forget_part(home: &Home, flow: FlowId, part: u32) -> Result<()> {
+    home.remove(relative(flow, Some(part)))?;
+    home.remove(lock_name(flow, Some(part)))
 }
 
 /// Removes the own rows and the maps of a flow, also what a crash left half written.
@@ -183,7 +223,10 @@ pub(super) fn forget_rows(home: &Home, flow: FlowId) -> Result<()> {
     let mut names = home.list_temporary("flows")?;
     names.retain(|name| name.contains(&id));
     names.extend(home.list("flows")?.into_iter().filter(|name| {
-        name.starts_with(&id) && (name.ends_with(".map") || name.ends_with(".own"))
+        name.starts_with(&id)
+            && [".map", ".own", ".part"]
+                .iter()
+                .any(|end| name.ends_with(end))
     }));
     for name in names {
         home.remove(format!("flows/{name}"))?;
@@ -196,7 +239,15 @@ pub(super) fn forget_rows(home: &Home, flow: FlowId) -> Result<()> {
 /// # Errors
 /// [`Error::Busy`] if another one does.
 pub(super) fn lock(home: &Home, flow: FlowId) -> Result<HomeLock> {
-    home.try_lock(&lock_name(flow))?.ok_or_else(|| {
+    lock_part(home, flow, None)
+}
+
+/// As [`lock`], for a part of a flow; without one, for the first.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) fn lock_part(home: &Home, flow: FlowId, part: Option<u32>) -> Result<HomeLock> {
+    home.try_lock(&lock_name(flow, part))?.ok_or_else(|| {
         Error::Busy(format!(
             "flow `{flow}` is being carried out by another command just now: wait until it has ended"
         ))
@@ -213,7 +264,7 @@ pub(super) fn unfinished(home: &Home) -> Result<Vec<FlowId>> {
         let Some(flow) = name.strip_suffix(".json").and_then(|id| id.parse().ok()) else {
             continue;
         };
-        if home.try_lock(&lock_name(flow))?.is_some() {
+        if home.try_lock(&lock_name(flow, None))?.is_some() {
             left.push(flow);
         }
     }
@@ -239,10 +290,16 @@ mod secret_text {
     }
 }
 
-fn relative(flow: FlowId) -> String {
-    format!("flows/{flow}.json")
+fn relative(flow: FlowId, part: Option<u32>) -> String {
+    match part {
+        None => format!("flows/{flow}.json"),
+        Some(part) => format!("flows/{flow}.{part}.part"),
+    }
 }
 
-fn lock_name(flow: FlowId) -> String {
-    format!("flows/{flow}.lock")
+fn lock_name(flow: FlowId, part: Option<u32>) -> String {
+    match part {
+        None => format!("flows/{flow}.lock"),
+        Some(part) => format!("flows/{flow}.{part}.lock"),
+    }
 }

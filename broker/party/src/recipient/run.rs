@@ -27,6 +27,7 @@ use super::brought::Brought;
 use super::buckets::Sessions;
 use super::complete::complete;
 use super::own::{self, Own};
+use super::part::{self, Part};
 use super::prepare::{self, Plan};
 use super::record::{self, FlowRecord, NewRecord, Step, forget};
 use super::{Durations, ExchangeOptions, Exchanged, OnProgress, Progress};
@@ -42,6 +43,16 @@ const REQUEST_SECONDS: i64 = 3600;
 pub async fn exchange(
     home: &Home,
     options: &ExchangeOptions,
+    progress: &OnProgress,
+) -> Result<Exchanged> {
+    exchange_as(home, options, None, progress).await
+}
+
+/// As [`exchange`], with the buckets of a part of a job.
+pub(super) async fn exchange_as(
+    home: &Home,
+    options: &ExchangeOptions,
+    part: Option<&Part>,
     progress: &OnProgress,
 ) -> Result<Exchanged> {
     let mut durations = Durations::default();
@@ -72,8 +83,9 @@ pub async fn exchange(
         counts,
     };
     let record = FlowRecord::new(new, &secret);
+    let begun = (record, read);
     let (broker, record, _lock) =
-        carry_out(home, &agreement, record, read, progress, &mut durations).await?;
+        carry_out(home, &agreement, begun, part, progress, &mut durations).await?;
     complete(home, &broker, &agreement, record, progress, durations).await
 }
 
@@ -112,8 +124,8 @@ pub(super) fn request_size(read: &own::Read, agreement: &Agreement) -> Result<u3
 pub(super) async fn carry_out(
     home: &Home,
     agreement: &Agreement,
-    mut record: FlowRecord,
-    read: own::Read,
+    (mut record, read): (FlowRecord, own::Read),
+    part: Option<&Part>,
     progress: &OnProgress,
     durations: &mut Durations,
 ) -> Result<(Broker, FlowRecord, HomeLock)> {
@@ -126,11 +138,15 @@ pub(super) async fn carry_out(
         broker: &broker,
         agreement,
         progress,
-        shard: Shard::WHOLE,
+        shard: part.map_or(Shard::WHOLE, |part| part.shard),
         kind: record.kind(),
     };
     let own = flow.keep(record.flow, read).await?;
-    if let Err(error) = flow.request(&record).await {
+    let mut granted = flow.request(&record).await;
+    if let (Ok(()), Some(part)) = (&granted, part) {
+        granted = part::begin(home, part, record.flow);
+    }
+    if let Err(error) = granted {
         return Err(flow.give_up(record.flow, Failed::Over(error)));
     }
     let released = flow.until_released(&mut record, Some(own), durations).await;
@@ -147,13 +163,23 @@ pub(super) async fn carry_out(
 /// [`Error::Local`] for a flow that this home does not know; [`Error::Busy`] for one that another process carries out;
 /// [`Error::Aborted`] or [`Error::Denied`] if nothing was released; else as [`exchange`].
 pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<Exchanged> {
+    resume_as(home, flow, Shard::WHOLE, progress).await
+}
+
+/// As [`resume`], with the buckets of one shard.
+pub(super) async fn resume_as(
+    home: &Home,
+    flow: FlowId,
+    shard: Shard,
+    progress: &OnProgress,
+) -> Result<Exchanged> {
     let Resumed {
         broker,
         agreement,
         record,
         durations,
         lock: _lock,
-    } = settled(home, flow, FlowKind::Exchange, progress).await?;
+    } = settled(home, flow, FlowKind::Exchange, shard, progress).await?;
     complete(home, &broker, &agreement, record, progress, durations).await
 }
 
@@ -175,6 +201,7 @@ pub(super) async fn settled(
     home: &Home,
     flow: FlowId,
     kind: FlowKind,
+    shard: Shard,
     progress: &OnProgress,
 ) -> Result<Resumed> {
     let known = FlowRecord::load(home, flow)?;
@@ -200,7 +227,7 @@ pub(super) async fn settled(
         broker: &broker,
         agreement: &agreement,
         progress,
-        shard: Shard::WHOLE,
+        shard,
         kind,
     };
     let mut durations = Durations::default();
@@ -317,19 +344,19 @@ pub(super) fn sign(
 }
 
 /// What all steps of a flow need.
-struct Flow<'f> {
-    home: &'f Home,
-    broker: &'f Broker,
-    agreement: &'f Agreement,
-    progress: &'f OnProgress,
-    shard: Shard,
-    kind: FlowKind,
+pub(super) struct Flow<'f> {
+    pub(super) home: &'f Home,
+    pub(super) broker: &'f Broker,
+    pub(super) agreement: &'f Agreement,
+    pub(super) progress: &'f OnProgress,
+    pub(super) shard: Shard,
+    pub(super) kind: FlowKind,
 }
 
 impl Flow<'_> {
     /// Carries out what is left of a granted flow until it is released. Own rows are read from what was kept if they are not
     /// given.
-    async fn until_released(
+    pub(super) async fn until_released(
         &self,
         record: &mut FlowRecord,
         own: Option<Own>,
@@ -478,7 +505,7 @@ impl Flow<'_> {
 }
 
 /// Why there is no release.
-enum Failed {
+pub(super) enum Failed {
     /// There will be none: no key has left, or the broker says so.
     Over(Error),
     /// There may be one, as far as this side knows.

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{canaries, digest, failed, fetch, flow_id, relay, request, submit, to_its_end};
 use crate::broker::Broker;
 use crate::decide::budgets;
+use crate::flow::rendezvous::Shard;
 use crate::refusal::{label, sentence, would_pass};
 
 /// Flows.
@@ -36,7 +37,10 @@ impl Flows for FlowsService {
         request: Request<ListenRequest>,
     ) -> Result<Response<Self::ListenStream>, Status> {
         let partner = self.0.partner(&request)?;
-        let offers = self.0.flows.listen(partner.org);
+        let ListenRequest { shard, shards } = request.into_inner();
+        let shard = Shard::new(shard, shards.max(1))
+            .ok_or_else(|| Status::invalid_argument("there is no such shard"))?;
+        let offers = self.0.flows.listen(partner.org, shard);
         Ok(Response::new(ReceiverStream::new(offers)))
     }
 

@@ -49,7 +49,8 @@ pub(crate) struct Registry {
     /// Turns for joining.
     pub(crate) joins: Semaphore,
     running: Mutex<HashMap<FlowId, Arc<Running>>>,
-    listeners: Mutex<HashMap<OrgName, Offers>>,
+    /// The processes of each institution's agent.
+    listeners: Mutex<HashMap<OrgName, Vec<(Shard, Offers)>>>,
 }
 
 /// Where an agent's offers go. Closed once the agent has left.
@@ -243,28 +244,34 @@ impl Registry {
             .collect()
     }
 
-    /// Registers an agent that waits for offers, and offers it the flows again that it takes no part in yet: it may have been
-    /// restarted. A newer agent takes the place of an older, which may hang on a dead connection.
-    pub(crate) fn listen(&self, org: OrgName) -> mpsc::Receiver<Result<Offer, Status>> {
+    /// Registers a process of an agent that waits for offers, and offers it the flows again that run: it may have been
+    /// restarted, and one that takes part in a flow already lets its offer be. A newer process takes the place of an older one of
+    /// the same shard, which may hang on a dead connection.
+    pub(crate) fn listen(
+        &self,
+        org: OrgName,
+        shard: Shard,
+    ) -> mpsc::Receiver<Result<Offer, Status>> {
         let (sender, receiver) = mpsc::channel(OFFERS_MAX);
         let running: Vec<_> = lock(&self.running).values().cloned().collect();
         let mut listeners = lock(&self.listeners);
         for flow in running.iter().filter(|flow| flow.grant.source.org == org) {
-            let inner = flow.inner();
             // One that does not fit any more is offered at the next reconnection, or is over by then.
-            if inner.admitted && inner.owner.open == 0 {
+            if flow.inner().admitted {
                 let _ = sender.try_send(Ok(flow.offer.clone()));
             }
         }
-        listeners.insert(org, sender);
+        let processes = listeners.entry(org).or_default();
+        processes.retain(|(other, sender)| *other != shard && !sender.is_closed());
+        processes.push((shard, sender));
         receiver
     }
 
     /// The institution's agent waits for offers.
     pub(crate) fn is_listening(&self, org: &OrgName) -> bool {
-        lock(&self.listeners)
-            .get(org)
-            .is_some_and(|sender| !sender.is_closed())
+        let listeners = lock(&self.listeners);
+        let mut processes = listeners.get(org).into_iter().flatten();
+        processes.any(|(_, sender)| !sender.is_closed())
     }
 
     /// Offers flows again whose owner's agent takes no part in them: it may have come back before it was seen to leave. An agent
@@ -276,15 +283,18 @@ impl Registry {
         }
     }
 
-    /// Hands the offer of a flow to its owner's agent; false if none takes it.
+    /// Hands the offer of a flow to all processes of its owner's agent; false if none takes it.
     pub(crate) fn offer(&self, flow: FlowId) -> bool {
         let Some(running) = lock(&self.running).get(&flow).cloned() else {
             return false;
         };
         let listeners = lock(&self.listeners);
-        listeners
-            .get(&running.grant.source.org)
-            .is_some_and(|sender| sender.try_send(Ok(running.offer.clone())).is_ok())
+        let processes = listeners.get(&running.grant.source.org);
+        let taken = processes.into_iter().flatten().filter(|(_, sender)| {
+            let offer = running.offer.clone();
+            sender.try_send(Ok(offer)).is_ok()
+        });
+        taken.count() > 0
     }
 
     /// Ends the listening of a revoked institution.
@@ -351,7 +361,7 @@ impl Running {
     pub(crate) fn make_room(&self, budget: &Arc<Budget>, need: Need) -> Result<(), NoRoom> {
         let mut share = lock(&self.share);
         if share.is_none() {
-            *share = Some(budget.take_for_flow(need)?);
+            *share = Some(budget.take_for_flow(&self.grant.source.org, need)?);
         }
         Ok(())
     }

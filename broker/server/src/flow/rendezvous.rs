@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use counterfoil_proto::limits::{ATTEMPTS_MAX, BUCKETS_MAX, MEETING};
+use counterfoil_proto::limits::{ATTEMPTS_MAX, BUCKETS_MAX, MEETING, SHARDS_MAX};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::relay::{Relay, RelayEnd};
 
 /// Sessions of a flow that wait for its owner, most: one for each process of the recipient, and 1.5 MiB of frames with each.
-const PENDING_MAX: usize = 16;
+const PENDING_MAX: usize = SHARDS_MAX as usize;
 
 /// One attempt at a bucket, or at the agents' meeting before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Nothing for an index that is not below its count, or for more shards than buckets.
+    /// Nothing for an index that is not below its count, or for too many.
     pub(crate) fn new(index: u32, count: u32) -> Option<Self> {
-        (index < count && count <= BUCKETS_MAX).then_some(Self { index, count })
+        (index < count && count <= SHARDS_MAX).then_some(Self { index, count })
     }
 
     /// Whether a bucket, or the meeting, is this shard's.
@@ -183,7 +183,7 @@ mod tests {
     fn shards_part_the_buckets_and_the_first_has_the_meeting() {
         assert_eq!(Shard::new(2, 2), None);
         assert_eq!(Shard::new(0, 0), None);
-        assert_eq!(Shard::new(0, BUCKETS_MAX + 1), None);
+        assert_eq!(Shard::new(0, SHARDS_MAX + 1), None);
         for bucket in [0, 1, 7, MEETING] {
             let taken = (0..3).filter(|i| shard(*i, 3).takes(bucket)).count();
             assert_eq!(taken, 1, "{bucket}");

@@ -102,7 +102,7 @@ async fn a_flow_is_stale_without_an_agent_or_anything_to_do_but_never_while_the_
     let flows = &world.broker.flows;
     let second = Duration::from_secs(1);
     let stale = || flows.stale().len();
-    let _listening = flows.listen(bank().org());
+    let _listening = flows.listen(bank().org(), whole());
     let recipient = running.attend(Role::Recipient);
     assert_eq!(stale(), 0);
     age(
@@ -155,11 +155,11 @@ async fn an_agent_that_comes_back_is_offered_what_it_takes_no_part_in() {
     let (world, running) = running().await;
     let (flows, flow, org) = (&world.broker.flows, running.grant.flow, bank().org());
     assert!(!flows.is_listening(&org) && !flows.offer(flow));
-    let mut first = flows.listen(org.clone());
+    let mut first = flows.listen(org.clone(), whole());
     assert!(first.try_recv().is_ok());
     assert!(first.try_recv().is_err());
     // A newer one takes the place of an older.
-    let mut second = flows.listen(org.clone());
+    let mut second = flows.listen(org.clone(), whole());
     assert!(matches!(
         first.try_recv(),
         Err(mpsc::error::TryRecvError::Disconnected)
@@ -167,8 +167,8 @@ async fn an_agent_that_comes_back_is_offered_what_it_takes_no_part_in() {
     assert!(second.try_recv().is_ok());
     assert!(flows.offer(flow) && second.try_recv().is_ok());
     let present = running.attend(Role::Owner);
-    let mut third = flows.listen(org.clone());
-    assert!(third.try_recv().is_err());
+    let mut third = flows.listen(org.clone(), whole());
+    assert!(third.try_recv().is_ok() && third.try_recv().is_err());
     // It left only now, when another was there already.
     drop(present);
     flows.offer_again();
@@ -185,6 +185,29 @@ async fn an_agent_that_comes_back_is_offered_what_it_takes_no_part_in() {
     assert!(!flows.offer(flow));
     drop(third);
     assert!(!flows.is_listening(&org) && !flows.offer(flow));
+}
+
+#[tokio::test]
+async fn every_process_of_an_owner_is_offered_a_flow_and_replaces_its_own_shard_alone() {
+    let (world, running) = running().await;
+    let (flows, flow, org) = (&world.broker.flows, running.grant.flow, bank().org());
+    let shard = |index| Shard::new(index, 2).unwrap();
+    let (mut first, mut second) = (
+        flows.listen(org.clone(), shard(0)),
+        flows.listen(org.clone(), shard(1)),
+    );
+    for process in [&mut first, &mut second] {
+        assert!(process.try_recv().is_ok() && process.try_recv().is_err());
+    }
+    assert!(flows.offer(flow));
+    assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
+    drop(first);
+    let mut again = flows.listen(org.clone(), shard(0));
+    assert!(again.try_recv().is_ok() && second.try_recv().is_err());
+    assert!(flows.offer(flow));
+    assert!(again.try_recv().is_ok() && second.try_recv().is_ok());
+    drop((again, second));
+    assert!(!flows.is_listening(&org));
 }
 
 #[tokio::test]

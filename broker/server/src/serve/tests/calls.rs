@@ -31,7 +31,7 @@ async fn codes(agent: &Agent) -> Vec<Code> {
         code(agent.directory().partners(PartnersRequest {}).await),
         code(agent.agreements().list(all).await),
         code(agent.agreements().propose(none).await),
-        code(agent.flows().listen(ListenRequest {}).await),
+        code(agent.flows().listen(ListenRequest::default()).await),
         code(agent.flows().fetch(flow()).await),
         code(agent.flows().watch(flow()).await),
         code(agent.log().checkpoint(CheckpointRequest {}).await),
@@ -41,7 +41,7 @@ async fn codes(agent: &Agent) -> Vec<Code> {
 }
 
 async fn listening(agent: &Agent) -> Streaming<Offer> {
-    let offers = agent.flows().listen(ListenRequest {}).await;
+    let offers = agent.flows().listen(ListenRequest::default()).await;
     offers.unwrap().into_inner()
 }
 

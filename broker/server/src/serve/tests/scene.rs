@@ -52,7 +52,7 @@ impl Scene {
         ]);
         owner.propose(&agreement).await;
         recipient.countersign(&agreement).await;
-        let offers = owner.flows().listen(ListenRequest {}).await;
+        let offers = owner.flows().listen(ListenRequest::default()).await;
         Self {
             serving,
             agreement,
