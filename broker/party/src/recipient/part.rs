@@ -190,7 +190,7 @@ async fn first(
             Ok(_) => Some(JobEnd::Released),
             Err(error) => {
                 // What is kept of a flow goes when it is certain that it is over.
-                let over = FlowRecord::load(home, job.flow).is_err();
+                let over = matches!(FlowRecord::load(home, job.flow), Err(Error::Local(_)));
                 over.then(|| JobEnd::Failed(error.to_string()))
             }
         };
@@ -247,6 +247,10 @@ async fn met(home: &Home, part: &Part) -> Result<Met> {
     while started.elapsed() < FIRST_WAIT {
         if let Some(job) = Job::load(home, &part.job)? {
             job.check(part)?;
+            if job.ended.is_some() {
+                // An earlier process of this part may have been killed while it left.
+                forget_part(home, job.flow, part.shard.index())?;
+            }
             match job.ended {
                 Some(JobEnd::Released) => return Ok(Met::Over(job.flow)),
                 Some(JobEnd::Failed(why)) => {

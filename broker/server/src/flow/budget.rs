@@ -15,7 +15,7 @@ pub struct Room {
     /// at the most.
     #[serde(default = "memory_mib")]
     pub memory_mib: u64,
-    /// MiB of disk for owners' sealed rows.
+    /// MiB of disk for owners' sealed rows; one institution's take half of it at the most.
     #[serde(default = "disk_mib")]
     pub disk_mib: u64,
 }
@@ -64,8 +64,8 @@ struct Held {
     submissions: HashMap<OrgName, u64>,
     /// Opened rows in memory, of all flows.
     opened: u64,
-    /// Sealed rows on disk, of all flows.
-    disk: u64,
+    /// Sealed rows on disk, by institution.
+    disk: HashMap<OrgName, u64>,
 }
 
 impl Held {
@@ -87,6 +87,7 @@ pub(crate) struct Share {
 #[derive(Debug)]
 pub(crate) struct FlowShare {
     budget: Arc<Budget>,
+    owner: OrgName,
     need: Need,
 }
 
@@ -127,11 +128,21 @@ impl Budget {
 
     /// Sets aside what a flow needs until it is over. Half of the memory stays for submissions, without which nothing that is
     /// opened would ever come to an end.
-    pub(crate) fn take_for_flow(self: &Arc<Self>, need: Need) -> Result<FlowShare, NoRoom> {
+    pub(crate) fn take_for_flow(
+        self: &Arc<Self>,
+        owner: &OrgName,
+        need: Need,
+    ) -> Result<FlowShare, NoRoom> {
         let mut held = self.held();
-        let disk = held.disk.saturating_add(need.disk);
+        let own = held.disk.get(owner).copied().unwrap_or(0);
+        let own = own.saturating_add(need.disk);
+        let disk = held
+            .disk
+            .values()
+            .fold(need.disk, |sum, bytes| sum.saturating_add(*bytes));
         let opened = held.opened.saturating_add(need.opened);
-        if disk > self.room.disk_mib.saturating_mul(MIB) {
+        let max = self.room.disk_mib.saturating_mul(MIB);
+        if own > max / 2 || disk > max {
             return Err(NoRoom {
                 setting: "disk_mib",
             });
@@ -141,9 +152,11 @@ impl Budget {
                 setting: "memory_mib",
             });
         }
-        (held.disk, held.opened) = (disk, opened);
+        held.disk.insert(owner.clone(), own);
+        held.opened = opened;
         Ok(FlowShare {
             budget: self.clone(),
+            owner: owner.clone(),
             need,
         })
     }
@@ -168,7 +181,12 @@ impl Drop for Share {
 impl Drop for FlowShare {
     fn drop(&mut self) {
         let mut held = self.budget.held();
-        held.disk = held.disk.saturating_sub(self.need.disk);
+        if let Some(own) = held.disk.get_mut(&self.owner) {
+            *own = own.saturating_sub(self.need.disk);
+            if *own == 0 {
+                held.disk.remove(&self.owner);
+            }
+        }
         held.opened = held.opened.saturating_sub(self.need.opened);
     }
 }
@@ -199,24 +217,28 @@ mod tests {
     fn all_flows_together_have_a_bound_and_give_back_what_they_held() {
         let room = Room {
             memory_mib: 4,
-            disk_mib: 3,
+            disk_mib: 4,
         };
         let budget = Arc::new(Budget::new(room));
         let need = |disk: u64, opened: u64| Need {
             disk: disk * MIB,
             opened: opened * MIB,
         };
-        let first = budget.take_for_flow(need(2, 1)).unwrap();
-        let setting = |need| budget.take_for_flow(need).unwrap_err().setting;
-        assert_eq!(setting(need(2, 0)), "disk_mib");
-        assert_eq!(setting(need(0, 2)), "memory_mib");
-        assert_eq!(setting(need(u64::MAX / MIB, 0)), "disk_mib");
-        let second = budget.take_for_flow(need(1, 1)).unwrap();
+        let take = |owner: &str, need| budget.take_for_flow(&org(owner), need);
+        let setting = |owner, need| take(owner, need).unwrap_err().setting;
+        // One institution has half of the disk.
+        assert_eq!(setting("aa", need(3, 0)), "disk_mib");
+        let first = take("aa", need(2, 1)).unwrap();
+        assert_eq!(setting("aa", need(1, 0)), "disk_mib");
+        assert_eq!(setting("bb", need(0, 2)), "memory_mib");
+        assert_eq!(setting("bb", need(u64::MAX / MIB, 0)), "disk_mib");
+        let second = take("bb", need(2, 1)).unwrap();
+        assert_eq!(setting("cc", need(1, 0)), "disk_mib");
         // What is opened leaves less for submissions.
         assert!(budget.take(&org("aa"), 2 * MIB + 1).is_none());
         let share = budget.take(&org("aa"), 2 * MIB).unwrap();
         assert!(budget.take(&org("bb"), 1).is_none());
         drop((first, second, share));
-        assert!(budget.take_for_flow(need(3, 2)).is_ok());
+        assert!(budget.take_for_flow(&org("aa"), need(2, 2)).is_ok());
     }
 }

@@ -273,12 +273,14 @@ async fn a_flow_for_which_no_disk_is_left_is_refused_with_what_to_do() {
     scene.granted().await;
     let watch = watching(&scene.recipient).await;
     let budget = &scene.serving.broker.flows.budget;
-    let all = Room::default().disk_mib << 20;
+    let all = Room::default().disk_mib << 19;
     let need = Need {
         disk: all,
         opened: 0,
     };
-    let _others = budget.take_for_flow(need).unwrap();
+    let _others = budget
+        .take_for_flow(&scene.owner.house.org(), need)
+        .unwrap();
     let all: Vec<_> = (0..20).map(|c| (c, ["low", "own"])).collect();
     let (rows, _) = submissions(&scene.agreement, &all, &[1]);
     let sent = tokio_stream::iter(rows_of(&rows, &TAGS));
