@@ -5,7 +5,9 @@
 //! (1 byte) and text of its cell. A column that is known to be [`CODES`] has reference codes.
 
 use crate::WireError;
-use crate::limits::{LEAK_BYTES_MAX, LEAK_COLUMNS_MAX, LEAK_ROWS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    LEAK_BYTES_MAX, LEAK_CELLS_MAX, LEAK_COLUMNS_MAX, LEAK_ROWS_MAX, VALUE_BYTES_MAX,
+};
 
 /// In place of a tag's name: the column has reference codes. No tag has an `@` in its name.
 pub const CODES: &str = "@reference_code";
@@ -41,6 +43,9 @@ impl LeakContent {
         let columns = self.columns.len();
         if columns > LEAK_COLUMNS_MAX || self.known.len() != columns {
             return Err(too_large("columns", LEAK_COLUMNS_MAX));
+        }
+        if rows * columns > LEAK_CELLS_MAX {
+            return Err(too_large("cells", LEAK_CELLS_MAX));
         }
         let rows = u32::try_from(rows).map_err(|_| too_large("rows", LEAK_ROWS_MAX))?;
         let columns = u8::try_from(columns).map_err(|_| too_large("columns", LEAK_COLUMNS_MAX))?;
@@ -80,6 +85,9 @@ impl LeakContent {
         }
         if columns > LEAK_COLUMNS_MAX {
             return Err(too_large("columns", LEAK_COLUMNS_MAX));
+        }
+        if rows * columns > LEAK_CELLS_MAX {
+            return Err(too_large("cells", LEAK_CELLS_MAX));
         }
         // Each row takes 4 bytes and one for each cell: what is reserved is what has come.
         if rest.len() < columns + rows * (4 + columns) {

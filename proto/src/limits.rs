@@ -67,5 +67,8 @@ pub const LEAK_ROWS_MAX: usize = 1_000_000;
 /// Most columns of it that could carry marks.
 pub const LEAK_COLUMNS_MAX: usize = 64;
 
+/// Most cells of a leaked file in one scoring: each takes some 40 bytes of the broker's memory.
+pub const LEAK_CELLS_MAX: usize = 8_000_000;
+
 /// Bytes of its mark tags and cells together.
 pub const LEAK_BYTES_MAX: usize = 128 * 1024 * 1024;

@@ -125,9 +125,9 @@ fn describe_proposal(prepared: &Prepared, proposed: &Proposed, args: &TraceArgs)
 }
 
 fn describe_rows(rows: &Resolved) -> String {
-    if rows.codes_only {
+    if let Some(why) = &rows.codes_only {
         return format!(
-            "{} rows, {} with a reference code: only codes are looked at, for too few rows are of known customers or could carry marks",
+            "{} rows, {} with a reference code: only codes are looked at, because {why}",
             rows.rows, rows.used
         );
     }

@@ -30,8 +30,8 @@ pub(super) fn shown(cell: &str) -> Box<str> {
     }
 }
 
-/// The codes of a file, and nothing else of it: no mark tag, for nothing is scored.
-pub(super) fn alone(file: &LeakedFile, codes: &[usize]) -> (Sent, Resolved) {
+/// The codes of a file, and nothing else of it: no mark tag, for nothing is scored. `why` is why not.
+pub(super) fn alone(file: &LeakedFile, codes: &[usize], why: String) -> (Sent, Resolved) {
     let cells = |place: &usize| file.cells.get(*place).map_or(&[][..], Vec::as_slice);
     let coded = |row: &usize| {
         let mut columns = codes.iter().filter_map(|place| cells(place).get(*row));
@@ -58,7 +58,7 @@ pub(super) fn alone(file: &LeakedFile, codes: &[usize]) -> (Sent, Resolved) {
         rows: file.rows,
         used: rows.len() as u64,
         bad: file.bad,
-        codes_only: true,
+        codes_only: Some(why),
         ..Resolved::default()
     };
     (sent, resolved)

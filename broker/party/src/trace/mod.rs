@@ -133,8 +133,10 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
         Ok((sent, tagged.resolved))
     });
     let (sent, resolved) = match scored {
-        // Codes need neither identifiers nor many rows.
-        Err(Error::Input(_)) if !codes.is_empty() => codes::alone(&file, &codes),
+        // Codes need neither identifiers nor many rows. Who says which column is which wants marks scored.
+        Err(Error::Input(why)) if !codes.is_empty() && options.known.is_empty() => {
+            codes::alone(&file, &codes, why)
+        }
         scored => scored?,
     };
     Ok(Prepared {

@@ -31,8 +31,8 @@ pub struct Resolved {
     pub unknown: u64,
     /// Rows whose identifiers belong to different customers.
     pub contradictory: u64,
-    /// Only reference codes are looked at: there are too few customers, or no identifiers, or no cells that could carry marks.
-    pub codes_only: bool,
+    /// Why only reference codes are looked at; none if marks are scored.
+    pub codes_only: Option<String>,
     /// Columns in which identifiers were found, with their type.
     pub identifier_columns: Vec<String>,
 }

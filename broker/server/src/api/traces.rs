@@ -51,8 +51,6 @@ impl Traces for TracesService {
     ) -> Result<Response<Self::ScoreStream>, Status> {
         let broker = self.0.clone();
         let partner = broker.recorded_partner(&request)?;
-        let seat = broker.turns.sit(&partner.org);
-        let seat = seat.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let mut inbound = request.into_inner();
         let received = tokio::time::timeout(RECEIVE_MAX, receive(&broker, &partner, &mut inbound));
         let (header, received) = received
@@ -61,11 +59,10 @@ impl Traces for TracesService {
         let (replies, receiver) = mpsc::channel(STREAM_CHUNKS);
         // To its end, even if the caller leaves: what was authorised is scored and concluded.
         tokio::spawn(async move {
-            let last = match run(&broker, &partner, &seat, &header, received, &replies).await {
+            let last = match run(&broker, &partner, &header, received, &replies).await {
                 Ok(part) => Ok(TraceReply { part: Some(part) }),
                 Err(status) => Err(status),
             };
-            drop(seat);
             let _ = replies.send_timeout(last, RECEIVE_MAX).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -74,6 +71,7 @@ impl Traces for TracesService {
 
 /// What was signed for, as it came: nothing of it has been read.
 struct Received {
+    seat: Seat,
     signed_for: ContentDigest,
     bytes: Vec<u8>,
 }
@@ -93,7 +91,9 @@ async fn receive(
     let Ok(permitted) = permitted else {
         return Ok((header, None));
     };
+    let seat = broker.turns.sit(&partner.org);
     let received = Received {
+        seat: seat.map_err(|full| Status::resource_exhausted(full.to_string()))?,
         signed_for: permitted.request.content_sha256,
         bytes: content(inbound).await?,
     };
@@ -101,12 +101,15 @@ async fn receive(
 }
 
 /// Reads what came, if it is what was signed for. Blocks.
-fn read(received: &Received) -> Result<Option<(Content, LeakContent)>, WireError> {
-    let sha256: [u8; 32] = Sha256::digest(&received.bytes).into();
-    if *received.signed_for.as_bytes() != sha256 {
+fn read(
+    signed_for: &ContentDigest,
+    bytes: &[u8],
+) -> Result<Option<(Content, LeakContent)>, WireError> {
+    let sha256: [u8; 32] = Sha256::digest(bytes).into();
+    if *signed_for.as_bytes() != sha256 {
         return Ok(None);
     }
-    let leak = LeakContent::decode(&received.bytes)?;
+    let leak = LeakContent::decode(bytes)?;
     let content = Content {
         sha256,
         rows: leak.mark_tags.len() as u64,
@@ -149,19 +152,25 @@ async fn content(inbound: &mut Streaming<TraceChunk>) -> Result<Vec<u8>, Status>
 async fn run(
     broker: &Arc<Broker>,
     partner: &Partner,
-    seat: &Seat,
     header: &TraceHeader,
     received: Option<Received>,
     replies: &Replies,
 ) -> Result<trace_reply::Part, Status> {
-    let turn = seat.turn().await;
-    let _turn = turn.ok_or_else(|| failed("no file is scored any more"))?;
-    let read = match received {
-        None => None,
-        Some(received) => tokio::task::spawn_blocking(move || read(&received))
-            .await
-            .map_err(|_| failed("a leaked file was not read to its end"))?
-            .map_err(wire)?,
+    // Seat and turn are held to the end: two outcomes of one file must not both open an incident.
+    let (_held, read) = match received {
+        None => (None, None),
+        Some(Received {
+            seat,
+            signed_for,
+            bytes,
+        }) => {
+            let turn = seat.turn().await;
+            let turn = turn.ok_or_else(|| failed("no file is scored any more"))?;
+            let read = tokio::task::spawn_blocking(move || read(&signed_for, &bytes))
+                .await
+                .map_err(|_| failed("a leaked file was not read to its end"))?;
+            (Some((seat, turn)), read.map_err(wire)?)
+        }
     };
     let (content, leak) = read.unzip();
     let asked = Asked {
