@@ -371,6 +371,61 @@ fn a_reference_code_names_the_flow_of_a_few_rows_without_identifiers() {
     assert_eq!(leaked.approve(&file, id, "bo").exit, 4);
 }
 
+/// What was delivered under a telephone number is still its customer's when the number is another one's, or nobody's.
+#[test]
+fn customers_whose_number_changed_since_are_found_by_their_former_one() {
+    let mut world = World::agreed_with(|text| text + MARKS);
+    let (all, new) = (phones(1, ROWS), phones(2, ROWS));
+    let customers = |phones: &[String]| {
+        let row = |(i, phone): (usize, &String)| {
+            let (age, housing) = ([30, 50][i / 2 % 2], ["own", "rent"][i % 2]);
+            format!("{phone},{age},{housing},C{i}\n")
+        };
+        let rows: String = phones.iter().enumerate().map(row).collect();
+        format!("mobile,age,housing,customer\n{rows}")
+    };
+    fs::write(world.path("customers.csv"), customers(&all)).unwrap();
+    write_policies(&world.path("policies.csv"), &all);
+    let config = world.home("bank").join("datasets.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replacen("identifiers =", "customer = 'customer'\nidentifiers =", 1);
+    fs::write(&config, &text).unwrap();
+    world.start_owner();
+    world.exchange(&[]).ok();
+    world
+        .owner
+        .as_mut()
+        .unwrap()
+        .wait_for("receipt verified and kept");
+    let file = world.path("matched.csv");
+    let file = file.to_str().unwrap();
+    // All have other numbers by now, and of the old ones the owner keeps a list.
+    fs::write(world.path("customers.csv"), customers(&new)).unwrap();
+    let former: String = all
+        .iter()
+        .enumerate()
+        .map(|(i, phone)| format!("C{i},{phone}\n"))
+        .collect();
+    fs::write(
+        world.path("former.csv"),
+        format!("customer,mobile\n{former}"),
+    )
+    .unwrap();
+    let propose = || {
+        run(
+            &world.home("bank"),
+            ["--json", "trace", file, "--as", "ana"],
+        )
+    };
+    assert_eq!(propose().exit, 3, "their rows are nobody's");
+    fs::write(
+        &config,
+        text + "\n[dataset.former]\nsource = '../former.csv'\n",
+    )
+    .unwrap();
+    assert_eq!(propose().json()["rows"]["used"], ROWS);
+}
+
 #[test]
 fn a_few_rows_are_not_scored_nor_files_without_identifiers() {
     let leaked = leaked();

@@ -22,6 +22,9 @@
 //! risk_appetite = { column = "risk", values = { "1" = "conservative", "2" = "balanced" } }
 //! housing = "home"
 //!
+//! [dataset.former]                         # identifiers that customers had before, to trace deliveries of then; needs `customer`
+//! source = "former.csv"                    # columns of identifiers, and of customers, named as above
+//!
 //! [dataset.consent]                        # who consented to what; columns of the dataset if `source` is left out
 //! source = "consents.csv"                  # or .parquet, or postgres:// with `sql`
 //! key = "mobile"                           # whose consent it is: a column of both; `dataset_key` if it is named otherwise
@@ -131,6 +134,11 @@ pub enum DatasetFault {
     /// Nothing to match by.
     #[error("`identifiers` is empty: add at least one `{{ type = \"phone\", column = \"…\" }}`")]
     NoIdentifiers,
+    /// Former identifiers of customers whom nothing else tells apart.
+    #[error(
+        "`former` needs `customer`: without a key of their own, former identifiers are nobody's"
+    )]
+    FormerWithoutCustomer,
     /// An empty text where one is needed.
     #[error("`{0}` is empty: write something there or leave the entry out")]
     Empty(&'static str),
@@ -217,6 +225,7 @@ pub struct Dataset {
     consent: Option<ConsentRecords>,
     customer: CustomerKey,
     canaries: Option<CanaryRecords>,
+    former: Option<Source>,
 }
 
 impl DatasetFile {
@@ -240,6 +249,8 @@ impl DatasetFile {
         let folder = path.parent().unwrap_or(Path::new(""));
         for dataset in &mut file.datasets {
             dataset.source = dataset.source.clone().relative_to(folder);
+            let former = dataset.former.take();
+            dataset.former = former.map(|former| former.relative_to(folder));
             if let Some(consent) = &mut dataset.consent {
                 consent.relative_to(folder);
             }
@@ -344,6 +355,12 @@ impl Dataset {
         &self.tags
     }
 
+    /// Where identifiers stand that customers had before, if they are kept.
+    #[must_use]
+    pub fn former(&self) -> Option<&Source> {
+        self.former.as_ref()
+    }
+
     /// By what it knows a customer, whichever identifier is matched: mark tags are made from it.
     #[must_use]
     pub fn customer_key(&self) -> CustomerKey {
@@ -392,6 +409,15 @@ struct RawDataset {
     consent: Option<RawConsent>,
     customer: Option<Spanned<String>>,
     canaries: Option<RawCanaries>,
+    former: Option<Spanned<RawFormer>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFormer {
+    source: Spanned<String>,
+    sql: Option<Spanned<String>>,
+    delimiter: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -456,6 +482,19 @@ impl RawDataset {
             tags.insert(name.into_inner(), mapping);
         }
         let consent = self.consent.map(|raw| raw.check(&identifiers, lines));
+        let former = match &self.former {
+            Some(former) if self.customer.is_none() => {
+                return Err(lines.error(former, DatasetFault::FormerWithoutCustomer));
+            }
+            former => former.as_ref().map(|former| {
+                let RawFormer {
+                    source,
+                    sql,
+                    delimiter,
+                } = former.get_ref();
+                read_source(source, sql.as_ref(), delimiter.as_ref(), lines)
+            }),
+        };
         let customer = match self.customer {
             Some(column) => CustomerKey::of_column(&filled(column, "customer", lines)?),
             None => first_identifier(&identifiers),
@@ -464,6 +503,7 @@ impl RawDataset {
         Ok(Dataset {
             customer,
             canaries,
+            former: former.transpose()?,
             name: self.name.into_inner(),
             taxonomy,
             taxonomy_line,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::file::LeakedFile;
-use crate::data::{Dataset, Read};
+use crate::data::{Dataset, Read, Source};
 use crate::error::{Error, Result};
 
 /// Of the cells of a column that are not empty, how many in a hundred must be identifiers of one type.
@@ -74,10 +74,28 @@ pub(super) fn resolve(
     }
     let wanted = Wanted::of(file, &columns);
     let mut owners = vec![Owner::Nobody; file.taken()];
+    let mark = |customer: &[u8]| key.tag(lineage, customer, bits);
+    // What was delivered under a number that changed since is still its customer's.
+    for source in std::iter::once(dataset.source()).chain(dataset.former()) {
+        look_up(source, dataset, &wanted, mark, &mut owners)?;
+    }
+    Ok(tagged(file, &columns, &wanted, &owners))
+}
+
+/// Finds the owners of rows among the customers of a source, as far as it has columns of identifiers.
+fn look_up(
+    source: &Source,
+    dataset: &Dataset,
+    wanted: &Wanted,
+    mark: impl Fn(&[u8]) -> MarkTag,
+    owners: &mut [Owner],
+) -> Result<()> {
     let customer = dataset.customer_key();
-    let mut names: Vec<&str> = dataset.identifiers().iter().map(|i| i.column()).collect();
+    let mut rows = source.open()?;
+    let there = |name: &str| rows.columns().iter().any(|column| column == name);
+    let identifiers = dataset.identifiers().iter().map(|i| i.column());
+    let mut names: Vec<&str> = identifiers.filter(|name| there(name)).collect();
     names.push(customer.column());
-    let mut rows = dataset.source().open()?;
     rows.select(&names)?;
     while let Some(read) = rows.next_row()? {
         let Read::Row(row) = read else { continue };
@@ -89,7 +107,7 @@ pub(super) fn resolve(
             };
             let tag = *tag.get_or_insert_with(|| {
                 let cell = row.get(customer.column()).unwrap_or_default();
-                customer.read(cell).map(|id| key.tag(lineage, &id, bits))
+                customer.read(cell).map(|id| mark(&id))
             });
             let Some(tag) = tag else { continue };
             for index in found {
@@ -99,7 +117,7 @@ pub(super) fn resolve(
             }
         }
     }
-    Ok(tagged(file, &columns, &wanted, &owners))
+    Ok(())
 }
 
 impl Owner {
