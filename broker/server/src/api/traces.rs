@@ -76,7 +76,7 @@ struct Received {
     bytes: Vec<u8>,
 }
 
-/// The content of a request that could be permitted; of another one nothing is received.
+/// The content of a request that could be permitted; of another one nothing is kept.
 async fn receive(
     broker: &Broker,
     partner: &Partner,
@@ -89,6 +89,8 @@ async fn receive(
         traces::permitted(state, now, &partner.org, request, authorisation)
     });
     let Ok(permitted) = permitted else {
+        // Taken to its end, so that the caller comes to read the refusal; nothing of it is kept.
+        while inbound.message().await?.is_some() {}
         return Ok((header, None));
     };
     let seat = broker.turns.sit(&partner.org);

@@ -61,7 +61,7 @@ impl fmt::Display for Took {
 pub fn score(recipients: usize, flows: usize) -> Result<Took, Fault> {
     let master = MasterKey::from_bytes([1; 32]);
     let lineage = lineage()?;
-    let releases = (0..flows).map(|flow| release(&master, flow, recipients));
+    let releases = (0..flows).map(|flow| Ok(Arc::new(release(&master, flow, recipients)?)));
     let releases: Vec<Arc<Release>> = releases.collect::<Result<_, Fault>>()?;
     let leaked = releases.get(flows / 2).ok_or("there are no flows")?;
     let content = leak(&master, &lineage, leaked)?.encode()?;
