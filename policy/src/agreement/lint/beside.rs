@@ -6,7 +6,7 @@ use crate::agreement::{Agreement, FlowKind};
 /// What to reconsider because of other agreements between the same owner and its recipients.
 ///
 /// Differential privacy says nothing of people whose rows the same recipient gets by exchange; and a second name for the people of a
-/// dataset is refused by the broker, because its budget would begin anew.
+/// dataset is refused by the broker, because its budget would begin anew. Marks of different lineages, and cells without any, undo each other.
 #[must_use]
 pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
     let others = others.iter().filter(|other| {
@@ -43,8 +43,37 @@ pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
                 ),
             );
         }
+        if let Some(text) = marks_beside(agreement, other) {
+            add("marks", text);
+        }
     }
     advice
+}
+
+/// Marks withstand several recipients together only within one lineage, and nobody who has the true values.
+fn marks_beside(agreement: &Agreement, other: &Agreement) -> Option<String> {
+    let (own, id) = (agreement.marks()?, other.id());
+    match other.marks() {
+        Some(theirs) if theirs.name() != own.name() => Some(format!(
+            "`{id}` has marks of lineage `{}`, and this would be `{}`: together its recipient and this one are not withstood; agree on epoch, tag_bits, budget and rows_min",
+            theirs.name(),
+            own.name()
+        )),
+        Some(_) => None,
+        None => {
+            let columns = own.lineage().columns().iter();
+            let mut bare = columns.filter(|column| {
+                let mut tags = other.tags().iter();
+                tags.any(|tag| tag.name().as_str() == column.name())
+            });
+            bare.next().map(|column| {
+                format!(
+                    "`{id}` delivers `{}` without marks: who has both takes the marks away",
+                    column.name()
+                )
+            })
+        }
+    }
 }
 
 /// By one of them figures are asked for, and by the other rows.

@@ -120,6 +120,36 @@ fn weights_are_part_of_the_form() {
     }
 }
 
+/// What two recipients together could take away is said before it is signed.
+#[test]
+fn marks_that_undo_each_other_are_advised_against() {
+    let id = format!("id = \"{}\"", sample().id());
+    let other = "id = \"another\"";
+    let advice = |beside: Result<Agreement, Findings>| -> Vec<String> {
+        let own = marked("k = 10", "k = 10").unwrap();
+        let beside = [beside.unwrap()];
+        let advice = crate::agreement::lint_beside(&own, &beside).into_iter();
+        advice
+            .map(|advice| format!("{}: {}", advice.path, advice.advice))
+            .collect()
+    };
+    let beside = |from: &str, to: &str| {
+        let text = sample_text().replacen(&id, other, 1);
+        Agreement::parse(&(text + &MARKS.replacen(from, to, 1)))
+    };
+    assert_eq!(advice(beside("risk_appetite = {}, ", "")), [""; 0]);
+    let budget = advice(beside("budget = 0.02", "budget = 0.03"));
+    assert!(
+        budget[0].starts_with("marks: ") && budget[0].contains("agree on"),
+        "{budget:?}"
+    );
+    let without = advice(Agreement::parse(&sample_text().replacen(&id, other, 1)));
+    assert!(
+        without[0].contains("`age_band` without marks"),
+        "{without:?}"
+    );
+}
+
 /// Codes are for deliveries in which nothing can be marked, too.
 #[test]
 fn codes_need_no_tag_that_carries_marks() {
