@@ -61,33 +61,32 @@ impl Score {
     }
 
     fn best(&self, value: i64, coarse: Option<Mark>, fine: Option<Mark>) -> i64 {
+        // A value outside the domain is nobody's to move.
+        if !self.contains(value) {
+            return value;
+        }
         let miss = |mark: Option<Mark>, colour: bool| mark.is_some_and(|mark| mark.bit != colour);
+        let misses = |moved: i64| {
+            (
+                miss(coarse, coarse_colour(moved)),
+                miss(fine, fine_colour(moved)),
+            )
+        };
         let up_first = fine.or(coarse).is_some_and(|mark| mark.tie);
-        let mut best = (true, true, value);
-        let mut found = false;
-        for distance in 0..=self.tolerance {
-            let both = if up_first {
-                [distance, -distance]
-            } else {
-                [-distance, distance]
-            };
-            for moved in both.map(|step| value + step) {
-                let misses = (
-                    miss(coarse, coarse_colour(moved)),
-                    miss(fine, fine_colour(moved)),
-                );
-                let nearer = (misses.0, misses.1) < (best.0, best.1);
-                if self.contains(moved) && (!found || nearer) {
-                    found = true;
-                    best = (misses.0, misses.1, moved);
+        let (mut least, mut best) = (misses(value), value);
+        for distance in 1..=self.tolerance {
+            let first = if up_first { distance } else { -distance };
+            for moved in [value + first, value - first] {
+                if least == (false, false) {
+                    return best;
+                }
+                let found = misses(moved);
+                if found < least && self.contains(moved) {
+                    (least, best) = (found, moved);
                 }
             }
-            if found && (best.0, best.1) == (false, false) {
-                break;
-            }
         }
-        // A value outside the domain is nobody's to move.
-        if self.contains(value) { best.2 } else { value }
+        best
     }
 
     fn contains(&self, value: i64) -> bool {
