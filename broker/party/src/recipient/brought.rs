@@ -56,16 +56,21 @@ impl Brought {
         }))
     }
 
-    /// The values of an own row.
-    fn row(&self, row: u32) -> Option<Vec<&str>> {
-        let start = usize::try_from(row).ok()?.checked_mul(self.values.len())?;
-        let codes = self
-            .codes
-            .get(start..start.checked_add(self.values.len())?)?;
-        let values = self.values.iter().zip(codes);
-        values
-            .map(|(values, code)| values.get(usize::from(*code)).map(|value| &**value))
-            .collect()
+    /// Appends the payload of an own row.
+    fn write(&self, row: u32, out: &mut Vec<u8>) -> Result<()> {
+        let missing = || Error::Unexpected("an own row is missing".to_owned());
+        let codes = usize::try_from(row)
+            .ok()
+            .and_then(|row| self.codes.chunks_exact(self.values.len()).nth(row))
+            .ok_or_else(missing)?;
+        let mut whole = true;
+        let values = self.values.iter().zip(codes).map(|(values, code)| {
+            let value = values.get(usize::from(*code));
+            whole &= value.is_some();
+            value.map_or("", |value| &**value)
+        });
+        self.layout.encode_into(RowHead::default(), values, out)?;
+        if whole { Ok(()) } else { Err(missing()) }
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -77,15 +82,14 @@ impl Brought {
     /// # Errors
     /// [`Error::Unexpected`] for a row that is not of the set.
     pub(super) fn sealing(&self, agreement: &Agreement, part: &[u32]) -> Result<Sealing> {
-        let payloads = part.iter().map(|row| {
-            let values = self
-                .row(*row)
-                .ok_or_else(|| Error::Unexpected("an own row is missing".to_owned()))?;
-            let payload = self.layout.encode(RowHead::default(), &values)?;
-            Ok(Zeroizing::new(payload))
-        });
+        // Its whole size at once: a buffer that grew would leave copies behind.
+        let bytes = part.len() * self.layout.payload_len();
+        let mut payloads = Zeroizing::new(Vec::with_capacity(bytes));
+        for row in part {
+            self.write(*row, &mut payloads)?;
+        }
         Ok(Sealing {
-            payloads: payloads.collect::<Result<_>>()?,
+            payloads,
             length: self.length,
             agreement: *agreement.digest().as_bytes(),
         })
@@ -94,7 +98,8 @@ impl Brought {
 
 /// The own values of a bucket's rows, to be sealed.
 pub(super) struct Sealing {
-    payloads: Vec<Zeroizing<Vec<u8>>>,
+    /// One after the other, each as long as the layout says.
+    payloads: Zeroizing<Vec<u8>>,
     length: PayloadLength,
     agreement: [u8; 32],
 }
@@ -111,11 +116,18 @@ impl Sealing {
         tokens: Vec<Token>,
     ) -> Result<BucketMap> {
         let context = RowContext::new(session, self.agreement, self.length);
-        let dummy = Zeroizing::new(vec![0; self.length.payload()]);
-        BucketMap::sealing(session, part, tokens, self.length.sealed(), |key, place| {
-            let payload = self.payloads.get(place).unwrap_or(&dummy);
+        let length = self.length.payload();
+        let sealed = self.length.sealed();
+        BucketMap::sealing(session, part, tokens, sealed, |key, place, slots| {
+            let start = slots.len();
+            let own = place.checked_mul(length);
+            let own = own.and_then(|at| self.payloads.get(at..at.checked_add(length)?));
+            match own {
+                Some(payload) => slots.extend_from_slice(payload),
+                None => slots.resize(start + length, 0),
+            }
             context
-                .seal(key, payload)
+                .seal_tail(key, slots, start)
                 .map_err(|e| Error::Unexpected(e.to_string()))
         })
     }

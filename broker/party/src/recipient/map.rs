@@ -66,7 +66,7 @@ impl BucketMap {
         }
     }
 
-    /// As [`BucketMap::new`], with the own sealed row of each slot: `seal` takes the place of the slot in the bucket.
+    /// As [`BucketMap::new`], with the own sealed row of each slot: `seal` takes the place of the slot in the bucket and appends.
     ///
     /// # Errors
     /// What sealing gives.
@@ -75,7 +75,7 @@ impl BucketMap {
         part: &[u32],
         tokens: Vec<Token>,
         sealed_bytes: usize,
-        seal: impl Fn(SealKey, usize) -> Result<Vec<u8>>,
+        seal: impl Fn(SealKey, usize, &mut Vec<u8>) -> Result<()>,
     ) -> Result<Self> {
         let slot_bytes = SLOT_BYTES + sealed_bytes;
         let mut slots = Zeroizing::new(Vec::with_capacity(tokens.len() * slot_bytes));
@@ -84,7 +84,7 @@ impl BucketMap {
             slots.extend_from_slice(&row.to_be_bytes());
             slots.extend_from_slice(match_id.as_bytes());
             slots.extend_from_slice(token.row_key(Role::Owner).expose());
-            slots.extend_from_slice(&seal(token.into_seal_key(Role::Recipient), place)?);
+            seal(token.into_seal_key(Role::Recipient), place, &mut slots)?;
         }
         Ok(Self {
             session,
