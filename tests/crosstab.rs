@@ -1,4 +1,5 @@
-//! What a cross-tabulation of tags of both sides adds to a flow: beside a flow over the same rows that only counts, in one run.
+//! What cross-tabulations add to a flow: of the owner's tags, and of tags of both sides, beside a flow over the same rows that only
+//! counts, in one run.
 //!
 //! `cargo bench -p counterfoil-tests --bench crosstab`, or with `COUNTERFOIL_ROWS=65536` for another size than 2^20.
 
@@ -10,7 +11,11 @@ use counterfoil_tests::measuring::{agreed, command, write};
 use counterfoil_tests::usage::Usage;
 use counterfoil_tests::world::chmod_600;
 
-const QUERIES: [&str; 2] = ["count epsilon 1", "crosstab age_band by claim epsilon 1"];
+const QUERIES: [&str; 3] = [
+    "count epsilon 1",
+    "crosstab age_band by housing epsilon 1",
+    "crosstab age_band by claim epsilon 1",
+];
 
 fn main() {
     let rows: usize = std::env::var("COUNTERFOIL_ROWS")
@@ -30,22 +35,32 @@ fn main() {
     world.start_owner();
     // The first flow warms the caches of both.
     flow(&world, QUERIES[0]);
-    let [count, crosstab] = QUERIES.map(|query| flow(&world, query));
+    let costs = QUERIES.map(|query| flow(&world, query));
     println!("{rows} x {rows} rows, vole, half of them common");
-    for (query, (wall, cpu)) in QUERIES.iter().zip([count, crosstab]) {
-        println!("{query:40} {wall:7.2} s wall {cpu:7.2} s CPU of all processes");
-    }
     println!(
-        "the cross-tabulation takes {:.3} of the wall and {:.3} of the CPU",
-        crosstab.0 / count.0,
-        crosstab.1 / count.1
+        "{:40} {:>7} {:>7} {:>7} {:>9} {:>16}",
+        "seconds", "wall", "broker", "owner", "recipient", "of the first"
     );
+    let all = |cost: &Cost| cost.cpu.iter().sum::<f64>();
+    for (query, cost) in QUERIES.iter().zip(&costs) {
+        let [broker, owner, recipient] = cost.cpu;
+        println!(
+            "{query:40} {:7.2} {broker:7.2} {owner:7.2} {recipient:9.2} {:8.3} of CPU",
+            cost.wall,
+            all(cost) / all(&costs[0])
+        );
+    }
 }
 
-/// Seconds of wall, and of processors of all three processes.
-fn flow(world: &World, query: &str) -> (f64, f64) {
+/// Seconds of wall, and of processors: the broker's, the owner's agent's, and the recipient's.
+struct Cost {
+    wall: f64,
+    cpu: [f64; 3],
+}
+
+fn flow(world: &World, query: &str) -> Cost {
     let serving = [&world.broker, &world.owner].map(|process| process.as_ref().unwrap().id());
-    let used = || serving.map(|id| Usage::of(id).cpu_s).iter().sum::<f64>();
+    let used = || serving.map(|id| Usage::of(id).cpu_s);
     let (before, started) = (used(), Instant::now());
     let mut asked = command(world, &[query], &[])
         .stdout(std::process::Stdio::null())
@@ -58,5 +73,9 @@ fn flow(world: &World, query: &str) -> (f64, f64) {
     }
     let wall = started.elapsed().as_secs_f64();
     assert!(asked.wait().unwrap().success());
-    (wall, used() - before + own.cpu_s)
+    let after = used();
+    Cost {
+        wall,
+        cpu: [after[0] - before[0], after[1] - before[1], own.cpu_s],
+    }
 }
