@@ -12,7 +12,7 @@ use super::*;
 use crate::broker::Broker;
 use crate::log::Decided;
 use crate::testing::{
-    House, World, countersigned_by, document, measured_for, request_body, stranger,
+    House, World, agreement, countersigned_by, document, measured_for, request_body, stranger,
 };
 
 const REQUESTS: usize = 64;
@@ -145,7 +145,10 @@ async fn flow(broker: Arc<Broker>, side: Arc<Side>, id: FlowId, tenths: u32, end
             })
         })
         .await;
-    let Ok(granted) = granted else { return };
+    let granted = match granted {
+        Ok(granted) => granted,
+        Err(refusal) => return assert_eq!(refusal.code, "over_budget", "{refusal:?}"),
+    };
     tokio::task::yield_now().await;
     if let Some(event) = ending(end, granted.value()) {
         let events = vec![event];
@@ -197,12 +200,13 @@ impl Sums {
 /// 64 requests of random sizes at once by two recipients against one population, a thousand rounds; flows end in every way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_requests_never_exceed_a_budget_and_state_is_the_sum_of_entries() {
-    let world = World::with(&measured()).await;
+    // Of an agreement that measures nothing: its dataset has no population yet.
+    let world = World::with(&agreement()).await;
     world.record(stranger().invited()).await;
     world.record(stranger().joined()).await;
     let ledger = &world.broker.ledger;
     let mut rng = ChaCha20Rng::seed_from_u64(4);
-    let mut refused = 0;
+    let mut granted = [0; 2];
     for round in 0..ROUNDS {
         let sides = [insurer(), stranger()].map(|house| Arc::new(Side::new(house, round)));
         for side in &sides {
@@ -240,8 +244,9 @@ async fn concurrent_requests_never_exceed_a_budget_and_state_is_the_sum_of_entri
                 assert!(own.fits(caps.recipient), "round {round}");
             }
         }
-        refused += REQUESTS - sums.charged.len();
-        for side in &sides {
+        for (side, granted) in sides.iter().zip(&mut granted) {
+            let of_side = |(org, _): &&(OrgName, Cost)| *org == side.house.org();
+            *granted += sums.charged.values().filter(of_side).count();
             let own = sums.of(|org| *org == side.house.org());
             let all = sums.of(|_| true).left_of(caps.population);
             let expected = own.left_of(caps.recipient).min(all);
@@ -257,6 +262,11 @@ async fn concurrent_requests_never_exceed_a_budget_and_state_is_the_sum_of_entri
             world.record(over).await;
         }
     }
-    // The caps were in the way.
-    assert!(refused > REQUESTS * ROUNDS as usize / 10, "{refused}");
+    // Of the 32,000 that each asked for, the caps let some pass and were in the way of others.
+    assert!(
+        granted
+            .iter()
+            .all(|granted| (4_000..28_000).contains(granted)),
+        "{granted:?}"
+    );
 }
