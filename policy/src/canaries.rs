@@ -7,8 +7,9 @@
 //!
 //! **What it must not become.** An owner could call real customers its canaries, and read from a flow that stops or goes on whether the
 //! recipient has one of them. So what decides is not the number of hits but that number with discrete Laplace noise of
-//! [`EPSILON`]: whether one identifier was hit changes the odds of a stop by e^0.5 at most, whatever the owner mixed in and knows
-//! of the others (differential privacy of the owner's view of the outcome, one flow; flows add up). And one hit never stops a flow.
+//! [`EPSILON`]: whether one identifier was hit changes the probability of a stop, and that of none, by a factor of e^0.5 at most, whatever
+//! the owner mixed in and knows of the others (differential privacy of the owner's view of this outcome, one flow; flows add up). And
+//! one hit stops a flow no more often than [`FALSE_STOP_MAX`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +19,7 @@ use crate::text::{Malformed, serde_as_text};
 
 /// Most canaries of a flow.
 pub const CANARIES_MAX: u32 = 16_384;
-/// What the outcome of one flow may tell its owner of one identifier.
+/// What may be told of one identifier by whether one flow is stopped.
 pub const EPSILON: f64 = 0.5;
 /// The chance with which a flow of an honest recipient is stopped, at most.
 pub const FALSE_STOP_MAX: f64 = 1e-6;

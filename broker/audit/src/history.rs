@@ -175,6 +175,8 @@ impl History {
                     .insert(event.agreement.clone(), Standing::Revoked);
             }
             Event::FlowGranted(event) => self.granted(index, event),
+            // A flow with an incident is not released.
+            Event::IncidentCanaries(event) => self.flow(event.flow).ended = true,
             Event::FlowDeclined(event) => self.flow(event.flow).ended = true,
             Event::FlowAborted(event) => self.flow(event.flow).ended = true,
             Event::FlowRefused(event) => self.flow(event.flow).ended = true,

@@ -14,6 +14,8 @@ use crate::decide::{Regime, flows};
 use crate::error::Error;
 use crate::files::create_private_dir;
 use crate::flow::blobs::Deliveries;
+use crate::flow::buckets::Buckets;
+use crate::flow::canaries;
 use crate::flow::registry::{Registry, Running};
 use crate::flow::running_files::RunningFiles;
 use crate::home::Home;
@@ -21,7 +23,7 @@ use crate::limits::{Rates, Readers};
 use crate::log::{Decided, Ledger, LogDown, Recorded};
 use crate::refusal::{Refusal, label, sentence};
 use crate::state::State;
-use crate::state::flows::Stage;
+use crate::state::flows::{Flow, Stage};
 use crate::state::partners::Stranger;
 use crate::tls::{CallerCertificate, CertificateSha256, Connections};
 use crate::trace::turns::Turns;
@@ -69,6 +71,7 @@ impl Broker {
         let ledger = Ledger::open(&home.log_dir(), home.log_key()?)?;
         let mark_key = ledger.read(|state| state.marks.key_of(&home))?;
         create_private_dir(&home.flows_dir())?;
+        create_private_dir(&home.incidents_dir())?;
         let org = OrgName::new(BROKER_NAME).map_err(|e| Error::Home(e.to_string()))?;
         Ok(Self {
             authority: home.authority()?,
@@ -193,23 +196,15 @@ impl Broker {
 
     /// Ends a running flow without a release, and records why. Does nothing if it has ended already: whoever ended it tells
     /// the watchers, once that is durable. `event` gets what the flow keeps of its privacy budget.
+    ///
+    /// Whoever ends it: if more canaries were hit than chance explains, the same append opens an incident.
     pub(crate) async fn end<E: Into<Event>>(
         &self,
         actor: &Actor,
         flow: FlowId,
         event: impl FnOnce(Option<Spent>) -> E,
     ) -> bool {
-        let events = |spent| vec![event(spent).into()];
-        self.end_all(actor, flow, events).await
-    }
-
-    /// As [`Broker::end`], with further entries in the same append.
-    pub(crate) async fn end_all(
-        &self,
-        actor: &Actor,
-        flow: FlowId,
-        events: impl FnOnce(Option<Spent>) -> Vec<Event>,
-    ) -> bool {
+        let incident = canaries::incident(self, flow).await;
         let ended: Result<Recorded<()>, Refusal> = self
             .ledger
             .commit(actor, |state, _| {
@@ -217,9 +212,16 @@ impl Broker {
                 if !running {
                     return Err(Refusal::new("flow_ended", "the flow has ended", "-"));
                 }
-                let spent = self.kept(state, flow);
+                let ending = self.flows.ending(flow);
+                let opened = ending.as_ref().map(|flow| flow.buckets(Buckets::close));
+                let spent = match opened {
+                    Some(false) => None,
+                    // All, unless it is known that no row was opened.
+                    _ => state.flow(flow).and_then(reserved),
+                };
+                let incident = incident.filter(|_| opened == Some(true));
                 Ok(Decided {
-                    events: events(spent),
+                    events: incident.into_iter().chain([event(spent).into()]).collect(),
                     value: (),
                 })
             })
@@ -234,14 +236,6 @@ impl Broker {
                 false
             }
         }
-    }
-
-    /// What a flow that ends now keeps of what it set aside: all, unless it is known that none of its rows were opened.
-    fn kept(&self, state: &State, flow: FlowId) -> Option<Spent> {
-        if self.flows.opened(flow) == Some(false) {
-            return None;
-        }
-        state.flow(flow)?.grant.as_ref()?.reserved.clone()
     }
 
     /// Lets go of a flow whose end is durable.
@@ -262,6 +256,11 @@ impl Broker {
             tracing::info!(%flow, stage, reason, "flow aborted");
         }
     }
+}
+
+/// What a granted flow set aside.
+fn reserved(flow: &Flow) -> Option<Spent> {
+    flow.grant.as_ref()?.reserved.clone()
 }
 
 /// Version of the code, for entries.

@@ -7,6 +7,7 @@
 //! tls/   ca.pem server.pem operator.pem
 //! log/   entries  checkpoint  lock      the lock says that a broker is running
 //! deliveries/            sealed deliveries, one file a flow
+//! incidents/             which canaries were hit, one file an incident
 //! flows/                 requests and sealed rows of flows that run, one directory a flow
 //! ```
 
@@ -306,6 +307,12 @@ impl Home {
     #[must_use]
     pub fn flows_dir(&self) -> PathBuf {
         self.path.join("flows")
+    }
+
+    /// Directory of what people need who look at incidents.
+    #[must_use]
+    pub fn incidents_dir(&self) -> PathBuf {
+        self.path.join("incidents")
     }
 
     /// Directory of the sealed deliveries.

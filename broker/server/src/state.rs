@@ -92,11 +92,12 @@ impl State {
             Event::AgreementProposed(e) => of_agreement(&e.agreement.sha256),
             Event::AgreementCountersigned(e) => of_agreement(&e.agreement.sha256),
             Event::AgreementRevoked(e) => of_agreement(&e.agreement.sha256),
-            // Of an accusation the accused learns from people, and not from its own agent; of canaries both sides do.
+            // Of hits both sides learn from people who have looked at them, whichever of the two ended the flow.
+            Event::IncidentCanaries(_) => Vec::new(),
+            // Of an accusation the accused learns from people, and not from its own agent.
             Event::AgreementRefused(_)
             | Event::FlowDenied(_)
             | Event::CanariesCommitted(_)
-            | Event::IncidentCanaries(_)
             | Event::TraceAuthorised(_)
             | Event::TraceRefused(_)
             | Event::TraceFailed(_)

@@ -325,6 +325,8 @@ events! {
         committed: Integer,
         /// The number of hits that decided: noised, as a bucket.
         hits: CoarseCount,
+        /// Digest of the broker's file that tells which were hit.
+        record_sha256: Digest,
     }
     /// A leaked file of an owner's customers turned up.
     "incident.opened" IncidentOpened {

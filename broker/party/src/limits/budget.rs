@@ -1,8 +1,8 @@
 //! The owner's own count of its privacy budgets: a broker that forgets what was spent cannot let a recipient spend it again.
 //!
 //! An attempt counts with all that it may cost, also when the flow ends without an answer: of that the owner has only the broker's
-//! word. It counts with nothing if this home ended it before any of its data had left. So this count is never below the broker's, and
-//! may decline a flow that the broker would let pass.
+//! word. It counts with nothing if this home declined it before any bucket was matched, which costs nothing at the broker either. So
+//! this count is never below the broker's, and may decline a flow that the broker would let pass.
 
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::decision::{Denial, Grant};

@@ -51,6 +51,11 @@ pub(super) enum NoAttempt {
 }
 
 impl Attempts {
+    /// No bucket was attempted.
+    pub(super) fn none_made(&self) -> bool {
+        self.attempts.is_empty()
+    }
+
     /// What is kept of a flow, if it is of this very request.
     ///
     /// # Errors

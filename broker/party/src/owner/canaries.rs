@@ -13,14 +13,17 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::data::{CanaryRecords, LoadError, Wanted, read_identifiers};
+use crate::data::{CanaryRecords, Wanted, read_identifiers};
 use crate::error::{Error, Result};
+use crate::home::Home;
 use crate::transport::{Broker, call};
 
 use super::FlowEvent;
 
 /// Sets these codes apart from whatever else a key of this kind is used for.
 const DOMAIN: &[u8] = b"counterfoil canary code v1\n";
+
+const DIRECTORY: &str = "canaries";
 
 /// What a flow's canaries are made from.
 pub(super) struct CanaryPlan {
@@ -29,11 +32,14 @@ pub(super) struct CanaryPlan {
     flow: FlowId,
 }
 
-/// Canaries as they stand in the prepared set: its last items, in the order of their codes here.
+/// The canaries of a flow. All of the file are committed to, whoever is a customer since: so what is committed tells of no customer.
 pub(super) struct Canaries {
+    identifiers: Vec<Identifier>,
+    committed: Vec<CanaryCode>,
+    rate: ExpectedRate,
+    /// The last items of the prepared set, from here on, are those that are no customers; with their codes.
     first: u32,
     codes: Vec<CanaryCode>,
-    rate: ExpectedRate,
 }
 
 /// The broker has recorded what this owner mixes in: nothing is matched before.
@@ -51,12 +57,8 @@ impl CanaryPlan {
     /// Reads them, as identifiers of the type that is matched. Blocks.
     ///
     /// # Errors
-    /// The source cannot be read, has none of that type, or too many.
-    pub(super) fn read(
-        &self,
-        column: &str,
-        normaliser: Normaliser,
-    ) -> std::result::Result<Vec<Identifier>, LoadError> {
+    /// The source cannot be read, has too many of that type, or so few that no number of hits could stop a flow.
+    pub(super) fn read(&self, column: &str, normaliser: Normaliser) -> Result<Vec<Identifier>> {
         let wanted = Wanted {
             column,
             normaliser,
@@ -68,32 +70,39 @@ impl CanaryPlan {
         let read = read_identifiers(source, &wanted, None, &mut |_| (), &mut rand::rng())?;
         let values = (0..).map_while(|index| read.set.expose_value(index));
         // A value of a set is its identifier's own normal form.
-        Ok(values
+        let read: Vec<Identifier> = values
             .flat_map(|value| normaliser.normalise(value))
-            .collect())
+            .collect();
+        let count = u32::try_from(read.len()).unwrap_or(u32::MAX);
+        let least = threshold(count.min(CANARIES_MAX), self.records.rate());
+        if (least..=CANARIES_MAX).contains(&count) {
+            return Ok(read);
+        }
+        Err(Error::Input(format!(
+            "`{source}` has {count} canaries, and a flow is stopped from {least} hits on: give several times as many, {CANARIES_MAX} at most"
+        )))
     }
 
-    /// Codes of the last items of a set.
-    ///
-    /// # Errors
-    /// [`Error::Input`]: no number of hits among so few could stop a flow, or there are too many.
-    pub(super) fn codes(&self, set: &IdentifierSet, canaries: u32) -> Result<Canaries> {
-        let rate = self.records.rate();
-        let least = threshold(canaries, rate);
-        if canaries < least || canaries > CANARIES_MAX {
-            return Err(Error::Input(format!(
-                "`{}` has {canaries} canaries that are no customers: a flow is stopped from {least} hits on, so give more, {CANARIES_MAX} at most",
-                self.records.source()
-            )));
-        }
+    /// Codes of all, and of those that are the last items of a set.
+    pub(super) fn codes(
+        &self,
+        identifiers: Vec<Identifier>,
+        set: &IdentifierSet,
+        added: u32,
+    ) -> Canaries {
+        let committed = identifiers.iter();
+        let mut committed: Vec<_> = committed.map(|id| self.code(id.as_bytes())).collect();
+        committed.sort_unstable();
         let all = u32::try_from(set.len()).unwrap_or(u32::MAX);
-        let first = all.saturating_sub(canaries);
+        let first = all.saturating_sub(added);
         let codes = (first..all).map_while(|index| Some(self.code(set.get(index)?)));
-        Ok(Canaries {
+        Canaries {
+            identifiers,
+            committed,
+            rate: self.records.rate(),
             first,
             codes: codes.collect(),
-            rate,
-        })
+        }
     }
 
     fn code(&self, identifier: &[u8]) -> CanaryCode {
@@ -120,29 +129,39 @@ impl Canaries {
     }
 
     fn commitment(&self, flow: FlowId) -> CanaryCommitment {
-        let mut codes = self.codes.clone();
-        codes.sort_unstable();
         CanaryCommitment {
             flow: flow.as_bytes().to_vec(),
-            codes: codes.concat(),
+            codes: self.committed.concat(),
             expected_rate: self.rate.to_string(),
         }
     }
+
+    /// One identifier a line: what an auditor needs beside the key.
+    fn list(&self) -> String {
+        let lines = self.identifiers.iter();
+        lines.map(|id| format!("{}\n", id.expose_value())).collect()
+    }
 }
 
-/// Has the broker record a flow's canaries, if it has some.
+/// Keeps a flow's canaries, if it has some, and has the broker record them.
 ///
 /// # Errors
 /// The broker refuses, or is gone.
 pub(super) async fn commit(
+    home: &Home,
     broker: &Broker,
     flow: FlowId,
     canaries: Option<&Canaries>,
     tell: impl Fn(FlowEvent),
 ) -> Result<Committed> {
     if let Some(canaries) = canaries {
+        home.make_dir(DIRECTORY)?;
+        home.write(
+            format!("{DIRECTORY}/{flow}.txt"),
+            canaries.list().as_bytes(),
+        )?;
         let reply = call(broker.flows().commit_canaries(canaries.commitment(flow))).await?;
-        let count = u32::try_from(canaries.codes.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(canaries.committed.len()).unwrap_or(u32::MAX);
         tell(FlowEvent::Committed {
             canaries: count,
             stops_at: threshold(count, canaries.rate),

@@ -311,10 +311,7 @@ pub(super) fn load(
     others.dedup();
     let added = plan.canaries.as_ref();
     let added = added.map(|canaries| canaries.read(&plan.column, plan.normaliser));
-    let added = added
-        .transpose()
-        .map_err(|error| Unfit::Own(error.into()))?
-        .unwrap_or_default();
+    let added = added.transpose()?.unwrap_or_default();
     let wanted = Wanted {
         added: &added,
         column: &plan.column,
@@ -371,9 +368,9 @@ pub(super) fn load(
         Layout::new(columns.collect()).map_err(|error| Unfit::Own(error.into()))?
     };
     let canaries = plan.canaries.as_ref();
-    let canaries = canaries.map(|plan| plan.codes(&loaded.set, loaded.added));
+    let canaries = canaries.map(|plan| plan.codes(added, &loaded.set, loaded.added));
     let prepared = Prepared {
-        canaries: canaries.transpose()?,
+        canaries,
         set: Arc::new(loaded.set),
         consent: plan
             .proofs

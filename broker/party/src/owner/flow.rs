@@ -96,12 +96,8 @@ pub(super) async fn run(flow: OwnerFlow) -> Result<()> {
     });
     let prepared = match flow.prepare(&accepted).await {
         Ok(prepared) => prepared,
-        Err(Unfit::Declined(denial)) => {
-            flow.spent_nothing().await;
-            return flow.decline(denial).await;
-        }
+        Err(Unfit::Declined(denial)) => return flow.decline_unspent(&accepted, denial).await,
         Err(Unfit::Own(error)) => {
-            flow.spent_nothing().await;
             // What is wrong with the owner's files is the owner's business.
             let told = Denial::local(
                 "owner_data",
@@ -109,7 +105,7 @@ pub(super) async fn run(flow: OwnerFlow) -> Result<()> {
                 "the owner's agent cannot read its data just now",
                 "ask the owner",
             );
-            flow.decline(told).await?;
+            flow.decline_unspent(&accepted, told).await?;
             return Err(error);
         }
     };
@@ -216,13 +212,17 @@ impl OwnerFlow {
         Ok(prepared)
     }
 
-    /// Nothing of the data has left: the flow costs no privacy budget by this owner's count.
-    async fn spent_nothing(&self) {
-        let (home, flow) = (Arc::clone(&self.home), self.id());
-        let given = off_thread(move || limits::spent_nothing(&home, flow)).await;
-        if let Err(error) = given.and_then(|given| given) {
-            tracing::warn!(%error, "what a declined flow had set aside of a privacy budget stays charged here");
+    /// Declines a flow whose rows could not be prepared. If none of it was matched before, by this process or another, it costs no
+    /// privacy budget by this owner's count either.
+    async fn decline_unspent(&self, accepted: &Accepted, denial: Denial) -> Result<()> {
+        let kept = Attempts::load(&self.home, accepted.grant.request())?;
+        let unspent = self.shard == Shard::WHOLE && kept.is_some_and(|kept| kept.none_made());
+        self.decline(denial).await?;
+        if !unspent {
+            return Ok(());
         }
+        let (home, flow) = (Arc::clone(&self.home), self.id());
+        off_thread(move || limits::spent_nothing(&home, flow)).await?
     }
 
     /// Tells the broker, and through it the recipient, why this owner does not take part.
@@ -258,7 +258,13 @@ impl OwnerFlow {
     async fn carry_out(&self, accepted: &Accepted, prepared: Prepared) -> Result<()> {
         let on_stage = |stage| self.tell(FlowEvent::Stage { stage });
         let tell = |event| self.tell(event);
-        let committed = canaries::commit(&self.broker, self.id(), prepared.canaries.as_ref(), tell);
+        let committed = canaries::commit(
+            &self.home,
+            &self.broker,
+            self.id(),
+            prepared.canaries.as_ref(),
+            tell,
+        );
         let committed = match committed.await {
             Ok(committed) => committed,
             Err(error) if may_be_repeated(&error) => return Err(error),

@@ -59,7 +59,15 @@ pub(crate) async fn commit(
         // First: a commitment whose codes are gone would end the flow at the next start.
         let (files, stored, flow) = (broker.running.clone(), codes.clone(), running.grant.flow);
         off_thread(move || files.store_canaries(*flow.as_bytes(), stored.bytes())).await?;
-        let entry = record(&broker, &partner, &running, event).await?;
+        let entry = match record(&broker, &partner, &running, event).await {
+            Ok(entry) => entry,
+            Err(status) => {
+                if running.ended().is_cancelled() {
+                    broker.running.discard(*flow.as_bytes());
+                }
+                return Err(status);
+            }
+        };
         let committed = Committed {
             entry,
             codes_sha256: codes.digest(),
@@ -89,7 +97,8 @@ async fn record(
         .ledger
         .commit(&partner.actor(), |state, _| {
             let runs = state.flow(flow).is_some_and(|f| f.stage == Stage::Running);
-            if !runs {
+            // Looked at here again: the agents do not wait for this call.
+            if !runs || running.has_met() {
                 return Err(Refusal::new("flow_ended", "the flow has ended", "-"));
             }
             Ok(Decided {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterfoil_audit::entry::{FlowDeclined, Spent};
+use counterfoil_audit::entry::FlowDeclined;
 use counterfoil_policy::moment::Timestamp;
 use counterfoil_proto::v1::flows_server::Flows;
 use counterfoil_proto::v1::{
@@ -10,7 +10,6 @@ use counterfoil_proto::v1::{
     CanaryCommitment, CanaryReply, DeclineReply, DeclineRequest, FlowRef, FlowReply, FlowRequest,
     KeysChunk, KeysReply, ListenRequest, Offer, RelayFrame, RowsChunk, RowsReply,
 };
-use counterfoil_psi::Role;
 use time::OffsetDateTime;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -71,12 +70,12 @@ impl Flows for FlowsService {
             would_pass: would_pass(&request.would_pass),
         };
         let org = partner.org.clone();
-        let event = move |spent: Option<Spent>| FlowDeclined {
+        // Whoever says it: a recipient can make the owner's agent unable to go on.
+        let event = move |spent| FlowDeclined {
             flow,
             org,
             decision,
-            // An owner that says no costs nobody's budget.
-            spent: spent.filter(|_| role == Some(Role::Recipient)),
+            spent,
         };
         let declined =
             to_its_end(async move { Ok(broker.end(&partner.actor(), flow, event).await) }).await?;

@@ -77,6 +77,8 @@ pub(crate) struct Buckets {
     joined: BTreeMap<u32, SessionId>,
     /// Rows of one may have been opened, now or before a restart.
     opened: bool,
+    /// The flow is being ended: no further rows are opened.
+    closed: bool,
 }
 
 impl Buckets {
@@ -93,6 +95,7 @@ impl Buckets {
             joining: HashSet::new(),
             joined: BTreeMap::new(),
             opened: false,
+            closed: false,
         }
     }
 
@@ -178,7 +181,7 @@ impl Buckets {
                 Err(Misdeclared::Joined)
             };
         }
-        if self.attempt(bucket) != attempt {
+        if self.closed || self.attempt(bucket) != attempt {
             return Ok(Rows::Superseded);
         }
         if self.here.get(&bucket) == Some(&session) && self.joining.insert(bucket) {
@@ -207,6 +210,12 @@ impl Buckets {
 
     /// Rows of a bucket may have been opened.
     pub(crate) fn opened(&self) -> bool {
+        self.opened
+    }
+
+    /// The flow is being ended, and its entry says whether rows may have been opened: from now on none are.
+    pub(crate) fn close(&mut self) -> bool {
+        self.closed = true;
         self.opened
     }
 

@@ -1,17 +1,24 @@
 //! The canaries of a running flow: which the owner committed to, and which the recipient hit.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use counterfoil_audit::entry::{CoarseCount as EntryCount, Digest, Integer, ValueError};
+use counterfoil_audit::entry::{
+    CoarseCount as EntryCount, Digest, Event, FlowId, IncidentCanaries, Integer, Label, ValueError,
+};
 use counterfoil_policy::canaries::{CANARIES_MAX, EPSILON, ExpectedRate, threshold};
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_proto::limits::CANARY_CODE_BYTES;
 use counterfoil_proto::payload::CanaryCode;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::registry::Running;
+use crate::api::off_thread;
+use crate::broker::Broker;
+use crate::files::write_durably;
 use crate::measure::noise::{Unnoised, noised};
+use crate::refusal::label;
 
 /// What stands in the place of a code in the row of somebody.
 const NOBODYS: CanaryCode = [0; CANARY_CODE_BYTES];
@@ -61,6 +68,17 @@ pub(crate) struct Canaries {
     pub(crate) committed: Committed,
     codes: HashSet<CanaryCode>,
     hit: Mutex<HashSet<CanaryCode>>,
+    /// Made once: every further draw of the noise would tell more.
+    decision: OnceLock<Option<Decision>>,
+}
+
+/// That more canaries were hit than chance explains.
+pub(crate) struct Decision {
+    incident: Label,
+    /// Noised.
+    hits: EntryCount,
+    /// What people need who look at it; JSON.
+    record: Vec<u8>,
 }
 
 impl Canaries {
@@ -70,6 +88,7 @@ impl Canaries {
             committed,
             codes: codes.0.iter().copied().collect(),
             hit: Mutex::default(),
+            decision: OnceLock::new(),
         })
     }
 
@@ -80,7 +99,7 @@ impl Canaries {
         }
     }
 
-    fn hits(&self) -> std::sync::MutexGuard<'_, HashSet<CanaryCode>> {
+    fn hits(&self) -> MutexGuard<'_, HashSet<CanaryCode>> {
         self.hit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,6 +111,65 @@ impl Canaries {
         let enough = noised >= threshold(count, self.committed.rate).into();
         Ok(enough.then_some(noised))
     }
+
+    /// Whether the flow is stopped, as it was decided when this was first asked.
+    pub(super) fn decide(&self, flow: FlowId) -> Result<Option<&Decision>, Undecided> {
+        if self.decision.get().is_none() {
+            let decision = match self.stops()? {
+                Some(noised) => Some(self.decision(flow, noised)?),
+                None => None,
+            };
+            // If another was first, that one counts.
+            let _ = self.decision.set(decision);
+        }
+        Ok(self.decision.get().and_then(Option::as_ref))
+    }
+
+    fn decision(&self, flow: FlowId, noised: u64) -> Result<Decision, Undecided> {
+        let mut codes: Vec<String> = self.hits().iter().map(hex::encode).collect();
+        codes.sort_unstable();
+        let record = serde_json::json!({
+            "flow": flow.to_string(),
+            "committed": self.committed.entry,
+            "hit": codes,
+        });
+        Ok(Decision {
+            incident: label(&Uuid::now_v7().to_string()),
+            hits: EntryCount::new(CoarseCount::of(noised).to_string())?,
+            record: serde_json::to_vec_pretty(&record)?,
+        })
+    }
+}
+
+/// The entry of an incident, for a flow that ends; what people need who look at it is on disk then. None if chance explains the hits.
+pub(crate) async fn incident(broker: &Broker, flow: FlowId) -> Option<Event> {
+    let running = broker.flows.ending(flow)?;
+    let canaries = running.canaries.get()?;
+    let decision = match canaries.decide(flow) {
+        Ok(decision) => decision?,
+        Err(error) => {
+            tracing::error!(%error, %flow, "canaries could not be counted");
+            return None;
+        }
+    };
+    let file = format!("{}.json", decision.incident);
+    let (path, record) = (
+        broker.home.incidents_dir().join(file),
+        decision.record.clone(),
+    );
+    // An incident is recorded even if the disk does not take its particulars.
+    if let Err(status) = off_thread(move || write_durably(&path, &record)).await {
+        tracing::error!(%flow, error = status.message(), "which canaries were hit could not be kept");
+    }
+    tracing::warn!(%flow, incident = %decision.incident, "more canaries were hit than chance explains");
+    let event = IncidentCanaries {
+        incident: decision.incident.clone(),
+        flow,
+        committed: canaries.committed.entry,
+        hits: decision.hits.clone(),
+        record_sha256: Digest::from_bytes(Sha256::digest(&decision.record).into()),
+    };
+    Some(event.into())
 }
 
 /// Whether the row of this code is somebody's.
@@ -99,34 +177,23 @@ pub(super) fn is_somebodys(code: &CanaryCode) -> bool {
     *code == NOBODYS
 }
 
-/// More canaries of a flow were hit than chance explains.
-pub(super) struct Hit {
-    pub(super) committed: Integer,
-    /// Noised.
-    pub(super) hits: EntryCount,
-}
-
-/// Decides, once all buckets are joined and before anything is minimised, counted or released.
-pub(super) fn hit(running: &Running) -> Result<Option<Hit>, Uncounted> {
-    let Some(canaries) = running.canaries.get() else {
-        return Ok(None);
-    };
-    let Some(hits) = canaries.stops()? else {
-        return Ok(None);
-    };
-    Ok(Some(Hit {
-        committed: canaries.committed.entry,
-        hits: EntryCount::new(CoarseCount::of(hits).to_string())?,
-    }))
+/// Whether a flow is stopped, once all buckets are joined and before anything is minimised, counted or released.
+pub(super) fn stop(running: &Running) -> Result<bool, Undecided> {
+    match running.canaries.get() {
+        Some(canaries) => Ok(canaries.decide(running.grant.flow)?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// Why canaries could not be counted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Uncounted {
+pub(super) enum Undecided {
     #[error(transparent)]
     Unnoised(#[from] Unnoised),
     #[error(transparent)]
     Value(#[from] ValueError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
 }
 
 #[cfg(test)]

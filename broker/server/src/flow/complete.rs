@@ -4,11 +4,11 @@ use std::mem;
 use std::sync::{Arc, PoisonError};
 
 use counterfoil_audit::entry::{
-    CoarseCount as EntryCount, Digest, FlowId, Integer, List, Timestamp, ValueError,
+    CoarseCount as EntryCount, Digest, Integer, List, Timestamp, ValueError,
 };
 use counterfoil_audit::entry::{
-    Column, FlowAborted, FlowRefused, IncidentCanaries, ReleaseIntent, ReleaseResult,
-    ReleaseSource, Removed, RemovedOfTag, Retention, Transform,
+    Column, FlowRefused, ReleaseIntent, ReleaseResult, ReleaseSource, Removed, RemovedOfTag,
+    Retention, Transform,
 };
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::coarse::{CoarseCount, CoarseShare};
@@ -17,9 +17,8 @@ use counterfoil_policy::tag::Tag;
 use counterfoil_proto::delivery::DeliveryContext;
 use counterfoil_proto::v1::flow_status::Stage;
 use time::{Duration, OffsetDateTime};
-use uuid::Uuid;
 
-use super::canaries::{self, Hit};
+use super::canaries;
 use super::join::{Common, Gathered, open_common};
 use super::marks::{Head, Marked, Whose};
 use super::measured;
@@ -28,7 +27,7 @@ use super::release::{NotRecorded, Stored};
 use super::submission::Submission;
 use crate::broker::{Broker, code_version};
 use crate::decide::agreements::reference;
-use crate::refusal::{Refusal, label, sentence};
+use crate::refusal::{Refusal, label};
 
 /// Why a flow ends without a release.
 pub(super) enum Ending {
@@ -37,7 +36,7 @@ pub(super) enum Ending {
     /// A noised count is under the minimum, and what that cost.
     UnderMinimum(Box<FlowRefused>),
     /// More canaries were hit than chance explains.
-    Canaries(Hit),
+    HeldBack,
     /// Somebody or something failed.
     Failed(String),
     /// It has ended already.
@@ -85,35 +84,15 @@ impl Ending {
             Self::UnderMinimum(refused) => {
                 broker.end(broker.actor(), flow, |_| *refused).await;
             }
-            Self::Canaries(hit) => hold_back(broker, flow, hit).await,
+            // The incident is opened by whatever ends the flow.
+            Self::HeldBack => broker.abort(flow, "review", HELD_BACK).await,
             Self::Failed(reason) => broker.abort(flow, "joining", &reason).await,
         }
     }
 }
 
-/// Opens an incident and ends the flow, in one append. The sides are told that it is held back and not why: the owner hears of hits
-/// from people who have looked at it, and the recipient from whoever asks it.
-async fn hold_back(broker: &Broker, flow: FlowId, hit: Hit) {
-    let incident = IncidentCanaries {
-        incident: label(&Uuid::now_v7().to_string()),
-        flow,
-        committed: hit.committed,
-        hits: hit.hits,
-    };
-    let events = |spent| {
-        let aborted = FlowAborted {
-            flow,
-            stage: label("review"),
-            reason: sentence(HELD_BACK),
-            spent,
-        };
-        vec![incident.into(), aborted.into()]
-    };
-    if broker.end_all(broker.actor(), flow, events).await {
-        tracing::warn!(%flow, "a flow was held back: more canaries were hit than chance explains");
-    }
-}
-
+/// The sides are told that a flow is held back and not why: the owner hears of hits from people who have looked at them, and the
+/// recipient from whoever asks it.
 const HELD_BACK: &str =
     "the broker holds the flow back before its release; its operator looks at it and gets in touch";
 
@@ -193,9 +172,9 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
         return Err(Ending::Over);
     }
     broker.may_continue(running).map_err(Ending::Refused)?;
-    match canaries::hit(running) {
-        Ok(None) => {}
-        Ok(Some(hit)) => return Err(Ending::Canaries(hit)),
+    match canaries::stop(running) {
+        Ok(false) => {}
+        Ok(true) => return Err(Ending::HeldBack),
         Err(error) => {
             tracing::error!(%error, "canaries could not be counted");
             return Err(Ending::Failed(PANICKED.into()));

@@ -192,10 +192,9 @@ impl Registry {
         admitted.then_some(running)
     }
 
-    /// Whether rows of a running flow may have been opened. Nothing of one that is not known here.
-    pub(crate) fn opened(&self, flow: FlowId) -> Option<bool> {
-        let running = lock(&self.running).get(&flow).cloned()?;
-        Some(running.buckets(|buckets| buckets.opened()))
+    /// A running flow whose end is being recorded, admitted or not.
+    pub(crate) fn ending(&self, flow: FlowId) -> Option<Arc<Running>> {
+        lock(&self.running).get(&flow).cloned()
     }
 
     /// Forgets a flow whose end is durable, which cuts its streams and wakes its watchers; they find its end in the log.
@@ -428,10 +427,10 @@ impl Running {
         self.stage.send_replace(stage);
     }
 
-    /// Whether the agents have met, or something of a bucket is here.
+    /// Whether the agents have met, or something of a bucket is here; also if that cannot be known after a restart.
     pub(crate) fn has_met(&self) -> bool {
         let inner = self.inner();
-        inner.matching || inner.buckets.has_begun()
+        inner.matching || inner.buckets.has_begun() || inner.buckets.opened()
     }
 
     /// Follows the stage; ends when the flow does.

@@ -2,7 +2,7 @@
 //!
 //! A grant sets the flow's whole cost aside, so that no two flows spend the same. The entry that ends the flow says what of it stays
 //! charged, from then on. All of it once rows of the flow may have been opened, even if nothing was released: a recipient sees how
-//! long that takes, and may end the flow itself. Nothing if the owner declined, or if no row was opened. What finding out cost if the
+//! long that takes, and may end the flow itself, or make the owner do it. Nothing if no row was opened. What finding out cost if the
 //! flow ended under its minimum. A broker that was restarted does not know how far the flow was: a crash between counts as spent.
 
 use std::collections::HashMap;

@@ -12,7 +12,7 @@ pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
     let others = others.iter().filter(|other| {
         other.id() != agreement.id()
             && other.owner().name == agreement.owner().name
-            && other.dataset() == agreement.dataset()
+            && same_people(agreement, other)
     });
     let mut advice = Vec::new();
     let mut add = |path: &str, text: String| {
@@ -33,6 +33,7 @@ pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
             );
         }
         if let (Some(own), Some(theirs)) = (agreement.measure(), other.measure())
+            && agreement.dataset() == other.dataset()
             && own.population() != theirs.population()
         {
             add(
@@ -74,6 +75,13 @@ fn marks_beside(agreement: &Agreement, other: &Agreement) -> Option<String> {
             })
         }
     }
+}
+
+/// As far as the two agreements tell: by the dataset, or by the population where both name one.
+fn same_people(one: &Agreement, other: &Agreement) -> bool {
+    let population = |agreement: &Agreement| Some(agreement.measure()?.population().clone());
+    let both = population(one).zip(population(other));
+    one.dataset() == other.dataset() || both.is_some_and(|(one, other)| one == other)
 }
 
 /// By one of them figures are asked for, and by the other rows.

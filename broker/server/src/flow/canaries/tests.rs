@@ -85,7 +85,7 @@ fn many_hits_stop_the_flow_and_are_told_noised() {
     assert!(told.iter().all(|told| told.abs_diff(200) < 60), "{told:?}");
 }
 
-/// At the threshold one hit more or less changes the odds of a stop by e^0.5 at most, and noticeably.
+/// At the threshold one hit more or less changes the probability of a stop by e^0.5, which is the most that it may.
 #[test]
 fn whether_a_flow_stops_hardly_tells_of_one_row() {
     let threshold = threshold(1000, rate());

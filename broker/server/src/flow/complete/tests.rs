@@ -3,6 +3,7 @@ use counterfoil_audit::entry::{
 };
 use counterfoil_proto::delivery::{Delivery, DeliverySecret};
 use counterfoil_proto::limits::CANARY_CODE_BYTES;
+use counterfoil_proto::payload::CanaryCode;
 use counterfoil_proto::v1::{Consent, RowsHeader};
 use sha2::{Digest as _, Sha256};
 
@@ -274,21 +275,20 @@ async fn a_flow_that_has_ended_opens_no_row() {
     assert_eq!(world.broker.ledger.durable(), entries);
 }
 
-/// A flow whose owner mixes in customers from 100 on, and what comes of it if the recipient holds these.
-async fn with_canaries(
-    agreement: &Agreement,
-    recipient: &[u32],
-) -> (World, Arc<Running>, DeliverySecret) {
+/// The code of a customer, of whom those from 100 on are canaries.
+fn canary(customer: u32) -> CanaryCode {
+    let mut code = [0; CANARY_CODE_BYTES];
+    if customer >= 100 {
+        code[..4].copy_from_slice(&customer.to_be_bytes());
+    }
+    code
+}
+
+/// A flow whose owner committed to 200 canaries.
+async fn flow_with_canaries(agreement: &Agreement) -> (World, Arc<Running>, DeliverySecret) {
     let world = World::with(agreement).await;
     let (running, secret) = world.granted(agreement, 1, &TAGS).await;
-    let code = |customer: u32| {
-        let mut code = [0; CANARY_CODE_BYTES];
-        if customer >= 100 {
-            code[..4].copy_from_slice(&customer.to_be_bytes());
-        }
-        code
-    };
-    let codes: Vec<u8> = (100..300).flat_map(code).collect();
+    let codes: Vec<u8> = (100..300).flat_map(canary).collect();
     let rate = "0.001".parse().unwrap();
     let codes = Codes::read(&codes, rate).unwrap();
     let committed = CanariesCommitted {
@@ -302,20 +302,27 @@ async fn with_canaries(
         value: (),
     };
     let by = bank().actor();
-    let recorded = world
-        .broker
-        .ledger
-        .commit(&by, |_, _| Ok::<_, Refusal>(decided));
-    assert!(recorded.await.is_ok());
+    let ledger = &world.broker.ledger;
+    let recorded = ledger.commit(&by, |_, _| Ok::<_, Refusal>(decided)).await;
+    assert!(recorded.is_ok());
     let committed = |state: &crate::state::State| state.flow(running.grant.flow).unwrap().canaries;
-    let committed = world.broker.ledger.read(committed).unwrap();
+    let committed = ledger.read(committed).unwrap();
     let canaries = Canaries::new(committed, &codes).unwrap();
     assert!(running.canaries.set(canaries).is_ok());
+    (world, running, secret)
+}
+
+/// What comes of it if the recipient holds these.
+async fn with_canaries(
+    agreement: &Agreement,
+    recipient: &[u32],
+) -> (World, Arc<Running>, DeliverySecret) {
+    let (world, running, secret) = flow_with_canaries(agreement).await;
     let owner: Vec<_> = rows(20, 5)
         .into_iter()
         .chain((100..300).map(|canary| (canary, ["low", "own"])))
         .collect();
-    let (rows, keys) = submissions_watched(agreement, &owner, recipient, code);
+    let (rows, keys) = submissions_watched(agreement, &owner, recipient, canary);
     joined(&world, &running, &rows, keys).await;
     (world, running, secret)
 }
@@ -368,6 +375,18 @@ async fn a_flow_in_which_many_canaries_are_hit_is_held_back() {
     );
     let committed = usize::try_from(incident.committed.value()).unwrap();
     assert!(matches!(events[committed], Event::CanariesCommitted(_)));
+    // Which were hit is kept for whoever looks at it.
+    let file = world
+        .dir
+        .path()
+        .join(format!("incidents/{}.json", incident.incident));
+    let record = std::fs::read(file).unwrap();
+    assert_eq!(
+        *incident.record_sha256.as_bytes(),
+        <[u8; 32]>::from(Sha256::digest(&record))
+    );
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["hit"].as_array().unwrap().len(), 150);
     // Neither side sees the incident, and the recipient no commitment.
     let sees = |org: &str| {
         let of = |state: &crate::state::State| state.about(&OrgName::new(org).unwrap()).to_vec();
@@ -381,4 +400,39 @@ async fn a_flow_in_which_many_canaries_are_hit_is_held_back() {
     };
     assert_eq!(sees("north-bank"), ["canaries.committed"]);
     assert!(sees("east-life").is_empty());
+}
+
+/// Who breaks the flow off before it is decided does not escape.
+#[tokio::test]
+async fn a_recipient_that_ends_the_flow_first_leaves_an_incident() {
+    let agreement = terms();
+    let (world, running, _) = flow_with_canaries(&agreement).await;
+    let canaries = running.canaries.get().unwrap();
+    for customer in 100..250_u32 {
+        canaries.count(&canary(customer));
+    }
+    running.buckets(crate::flow::buckets::Buckets::restored);
+    let decision = Refusal::new("c", "m", "w").decision("declined");
+    let declined = |spent| FlowDeclined {
+        flow: running.grant.flow,
+        org: insurer().org(),
+        decision,
+        spent,
+    };
+    let actor = insurer().actor();
+    assert!(world.broker.end(&actor, running.grant.flow, declined).await);
+    let ledger = &world.broker.ledger;
+    let last = [2, 1].map(|back| {
+        let index = ledger.durable() - back;
+        ledger
+            .entry(index)
+            .unwrap()
+            .parse()
+            .unwrap()
+            .event()
+            .type_name()
+    });
+    assert_eq!(last, ["incident.canaries", "flow.declined"]);
+    let sees = |state: &crate::state::State| state.about(&insurer().org()).to_vec();
+    assert!(!ledger.read(sees).contains(&(ledger.durable() - 2)));
 }
