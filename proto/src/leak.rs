@@ -5,7 +5,9 @@
 //! (1 byte) and text of its cell. A column that is known to be [`CODES`] has reference codes.
 
 use crate::WireError;
-use crate::limits::{LEAK_BYTES_MAX, LEAK_CELLS_MAX, LEAK_COLUMNS_MAX, LEAK_ROWS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{
+    LEAK_BYTES_MAX, LEAK_CELLS_MAX, LEAK_COLUMNS_MAX, LEAK_ROWS_MAX, VALUE_BYTES_MAX,
+};
 
 /// In place of a tag's name: the column has reference codes. No tag has an `@` in its name.
 pub const CODES: &str = "@reference_code";
