@@ -181,11 +181,10 @@ impl Buckets {
                 Err(Misdeclared::Joined)
             };
         }
-        if self.closed || self.attempt(bucket) != attempt {
+        if self.attempt(bucket) != attempt {
             return Ok(Rows::Superseded);
         }
         if self.here.get(&bucket) == Some(&session) && self.joining.insert(bucket) {
-            self.opened = true;
             return Ok(Rows::Here);
         }
         Ok(Rows::Coming)
@@ -211,6 +210,12 @@ impl Buckets {
     /// Rows of a bucket may have been opened.
     pub(crate) fn opened(&self) -> bool {
         self.opened
+    }
+
+    /// Rows are about to be opened; false if the flow is being ended, and none may be.
+    pub(crate) fn open(&mut self) -> bool {
+        self.opened |= !self.closed;
+        !self.closed
     }
 
     /// The flow is being ended, and its entry says whether rows may have been opened: from now on none are.

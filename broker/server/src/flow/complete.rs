@@ -18,6 +18,7 @@ use counterfoil_proto::delivery::DeliveryContext;
 use counterfoil_proto::v1::flow_status::Stage;
 use time::{Duration, OffsetDateTime};
 
+use super::buckets::Buckets;
 use super::canaries;
 use super::join::{Common, Gathered, open_common};
 use super::marks::{Head, Marked, Whose};
@@ -116,6 +117,9 @@ fn join_now(
                 "the broker could not read the owner's rows; its operator finds the reason".into(),
             )
         })?;
+    if !running.buckets(Buckets::open) {
+        return Err(Ending::Over);
+    }
     let mut common = running
         .common
         .lock()
