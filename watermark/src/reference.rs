@@ -6,24 +6,30 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::keys::{ReferenceKey, mac};
 
 const ROW: &[u8] = b"wm/reference-row/v1";
+const CHECK: &[u8] = b"wm/reference-check/v1";
 
 /// Crockford's alphabet of 32 characters, without I, L, O and U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Characters of a code: 15 bytes of five bits each.
-const CHARACTERS: usize = 24;
+/// Characters of a code: 20 bytes, five bits to a character.
+const CHARACTERS: usize = 32;
+const CHECK_BYTES: usize = 5;
 
-/// The code of one row: handle of the flow (4 bytes), number of the row (3 bytes) and a MAC (8 bytes).
+/// The code of one row: handle of the flow (4 bytes), number of the row (3 bytes) and a MAC (8 bytes); as text with a check of
+/// 5 bytes, which needs no key.
 ///
-/// 24 characters of Crockford's base 32. One that was made without the flow's key is right with a chance of 2^-64.
+/// 32 characters of Crockford's base 32. One that was made without the flow's key is right with a chance of 2^-64. What is no code,
+/// such as an account's number, is taken for one with a chance of 2^-40: whoever looks for codes in a file shows nothing else of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReferenceCode([u8; 15]);
 
 /// What stands in a cell is no reference code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a reference code of 24 letters and digits")]
+#[error("not a reference code of 32 letters and digits")]
 pub struct NotACode;
 
 impl ReferenceKey {
@@ -56,6 +62,19 @@ impl ReferenceCode {
         u32::from_be_bytes([a, b, c, d])
     }
 
+    /// Its bytes and their check.
+    fn checked(self) -> [u8; 15 + CHECK_BYTES] {
+        let check = Sha256::new()
+            .chain_update(CHECK)
+            .chain_update(self.0)
+            .finalize();
+        let mut checked = [0; 15 + CHECK_BYTES];
+        for (place, byte) in checked.iter_mut().zip(self.0.iter().chain(&check)) {
+            *place = *byte;
+        }
+        checked
+    }
+
     fn row(self) -> u32 {
         let [_, _, _, _, a, b, c, ..] = self.0;
         u32::from_be_bytes([0, a, b, c])
@@ -65,7 +84,7 @@ impl ReferenceCode {
 impl fmt::Display for ReferenceCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::with_capacity(CHARACTERS);
-        for five in self.0.chunks(5) {
+        for five in self.checked().chunks(5) {
             let bits = five
                 .iter()
                 .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
@@ -88,8 +107,8 @@ impl FromStr for ReferenceCode {
         if text.len() != CHARACTERS {
             return Err(NotACode);
         }
-        let mut code = [0; 15];
-        for (place, letters) in code.chunks_mut(5).zip(text.chunks(8)) {
+        let mut checked = [0; 15 + CHECK_BYTES];
+        for (place, letters) in checked.chunks_mut(5).zip(text.chunks(8)) {
             let mut bits = 0_u64;
             for letter in letters {
                 let letter = letter.to_ascii_uppercase();
@@ -99,7 +118,12 @@ impl FromStr for ReferenceCode {
             let [_, _, _, bytes @ ..] = bits.to_be_bytes();
             place.copy_from_slice(&bytes);
         }
-        Ok(Self(code))
+        let code = checked.first_chunk().copied().map(Self).ok_or(NotACode)?;
+        if code.checked() == checked {
+            Ok(code)
+        } else {
+            Err(NotACode)
+        }
     }
 }
 
@@ -140,9 +164,14 @@ mod tests {
         for place in 0..text.len() {
             let mut altered = text.clone().into_bytes();
             altered[place] = if altered[place] == b'7' { b'8' } else { b'7' };
-            let altered: ReferenceCode = String::from_utf8(altered).unwrap().parse().unwrap();
-            assert!(!key.made(&altered), "{place}");
+            let altered = String::from_utf8(altered).unwrap().parse::<ReferenceCode>();
+            assert_eq!(altered, Err(NotACode), "{place}");
         }
+        // Nor is one that somebody made up without the key.
+        let mut made_up = key.code(5);
+        made_up.0[14] ^= 1;
+        assert_eq!(made_up.to_string().parse(), Ok(made_up));
+        assert!(!key.made(&made_up));
     }
 
     #[test]
@@ -150,8 +179,20 @@ mod tests {
         let code = key("f1").code(9);
         let text = code.to_string();
         assert_eq!(format!(" {} ", text.to_lowercase()).parse(), Ok(code));
-        let (short, no_letter) = ("7".repeat(23), "U".repeat(24));
-        for other in ["", "own", "13800000001", &short, &no_letter] {
+        let (short, no_letter) = ("7".repeat(31), "U".repeat(32));
+        // Among them what else has so many letters and digits: a UUID without dashes, and account numbers.
+        let others = [
+            "",
+            "own",
+            "13800000001",
+            "507f1f77bcf86cd799439011507f1f77",
+            "ES9121000418450200051332",
+            "MT84MAYT01100001234512345TCAST00",
+            "00000000000000000000000000000000",
+            &short,
+            &no_letter,
+        ];
+        for other in others {
             assert_eq!(other.parse::<ReferenceCode>(), Err(NotACode), "{other}");
         }
         assert!(!format!("{code:?}").contains(&text));

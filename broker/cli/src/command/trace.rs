@@ -168,7 +168,7 @@ fn describe(traced: &Traced) -> String {
     }
     for coded in &report.coded {
         text += &format!(
-            "  flow `{}` under `{}` v{}, entry {}, {}: {} rows by their codes, which show whose delivery was copied and not who leaked it\n",
+            "  flow `{}` under `{}` v{}, entry {}, {}: {} different codes, which recipient and broker have and anybody can copy\n",
             coded.flow.flow,
             coded.flow.agreement,
             coded.flow.version,
@@ -183,7 +183,7 @@ fn describe(traced: &Traced) -> String {
         .map(|read| read.tag.as_str())
         .collect();
     text + &format!(
-        "{}\n{} candidates, anybody innocent is named in one of {} traces or fewer; read: {}\nthe broker says that it compared all keys with its log; the commitments it names for {} accused flows are in receipts here, {} have none; incident `{}`, entry {}\nowner and broker together could make such a file: it shows whose delivery it is, unless these two made it",
+        "{}\n{} candidates, anybody innocent is named in one of {} traces or fewer; read: {}\nthe broker says that it compared all keys with its log; the commitments it names for {} accused flows are in receipts here, {} have none; incident `{}`, entry {}\nowner and broker together could make such a file, and which file was scored is the owner's word: otherwise it shows whose delivery it is",
         describe_rows(&traced.rows),
         report.candidates,
         report.false_naming_one_in,

@@ -87,8 +87,9 @@ fn coded(report: &TraceReport) -> String {
             one_flow(&coded.flow)
         );
     }
-    text + "</table><p>A code that nobody copied is right with a chance of 2<sup>-64</sup>. Codes show from which delivery rows were \
-copied, and not who did it: the recipient, the broker, and whoever saw a copy could. They are no part of E, and their absence says nothing.</p>"
+    text + "</table><p>Who has neither the delivery nor its key makes a right code with a chance of 2<sup>-64</sup>. The recipient and \
+the broker have the key, and whoever saw the delivery can copy codes; a code does not cover what stands beside it. Codes are no part of E, \
+and their absence says nothing.</p>"
 }
 
 fn one_flow(flow: &AccusedFlow) -> String {
@@ -172,7 +173,8 @@ without the candidate's key (MARKS.md, theorems 1 and 2). p is exact and for one
 the commitments in its log. Here it was checked, without the broker, that the commitments it names for the accused are those in \
 the receipts that were kept when the deliveries left: {} are, and for {} there is no receipt here. No key was opened for that. \
 Owner and broker together could make a file that accuses anybody: the commitments fix the keys before the leak, they do not show \
-that the two did not do it.</p>",
+that the two did not do it. And which file was scored, and which of its rows are whose, is the owner's word alone: an owner that has a copy of \
+a delivery could have it scored under the name of another file.</p>",
         report.candidates,
         report.log10_threshold,
         report.false_naming_one_in,

@@ -120,11 +120,11 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
             options.dataset
         ))
     })?;
-    let key = home.trace_key(&name, &dataset.customer_key())?;
+    let key = home.trace_key(&name, &dataset.customer_key());
     let file = LeakedFile::read(&options.file)?;
     let codes = codes::columns(&file);
     let tagged = key
-        .ok_or_else(|| nothing_delivered(options))
+        .and_then(|key| key.ok_or_else(|| nothing_delivered(options)))
         .and_then(|key| resolve::resolve(&file, dataset, &name, &key, lineage.bits()));
     let scored = tagged.and_then(|tagged| {
         enough(&tagged, options)?;
@@ -134,8 +134,10 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
     });
     let (sent, resolved) = match scored {
         // Codes need neither identifiers nor many rows. Who says which column is which wants marks scored.
-        Err(Error::Input(why)) if !codes.is_empty() && options.known.is_empty() => {
-            codes::alone(&file, &codes, why)
+        Err(error @ (Error::Input(_) | Error::Damaged { .. }))
+            if !codes.is_empty() && options.known.is_empty() =>
+        {
+            codes::alone(&file, &codes, error.to_string())
         }
         scored => scored?,
     };

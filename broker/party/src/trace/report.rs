@@ -129,7 +129,7 @@ fn is_of(
 pub fn verdict(report: &TraceReport) -> String {
     let coded = report.coded.iter().map(|coded| {
         format!(
-            " {} rows have reference codes of flow `{}`, delivered to `{}`: they are copied from that delivery, by whoever had it.",
+            " {} different reference codes of flow `{}`, delivered to `{}`, are in the file: that recipient, the broker and whoever saw the delivery had them, and a code does not cover what stands beside it.",
             coded.rows, coded.flow.flow, coded.recipient
         )
     });

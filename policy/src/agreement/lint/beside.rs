@@ -10,7 +10,7 @@ use crate::agreement::{Agreement, FlowKind};
 #[must_use]
 pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
     let others = others.iter().filter(|other| {
-        other.id() != agreement.id()
+        other.digest() != agreement.digest()
             && other.owner().name == agreement.owner().name
             && same_people(agreement, other)
     });
@@ -24,6 +24,13 @@ pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
     };
     for other in others {
         let id = other.id();
+        if let Some(text) = marks_beside(agreement, other) {
+            add("marks", text);
+        }
+        // A new version takes the place of the one in force.
+        if id == agreement.id() {
+            continue;
+        }
         if other.recipient().name == agreement.recipient().name && one_measures(agreement, other) {
             add(
                 "flows",
@@ -44,9 +51,6 @@ pub fn lint_beside(agreement: &Agreement, others: &[Agreement]) -> Vec<Advice> {
                 ),
             );
         }
-        if let Some(text) = marks_beside(agreement, other) {
-            add("marks", text);
-        }
     }
     advice
 }
@@ -56,7 +60,8 @@ fn marks_beside(agreement: &Agreement, other: &Agreement) -> Option<String> {
     let (own, id) = (agreement.marks()?, other.id());
     match other.marks() {
         Some(theirs) if theirs.name() != own.name() => Some(format!(
-            "`{id}` has marks of lineage `{}`, and this would be `{}`: together its recipient and this one are not withstood; agree on epoch, tag_bits, budget and rows_min",
+            "version {} of `{id}` has marks of lineage `{}`, and this would be `{}`: deliveries of both undo each other's marks; agree on epoch, tag_bits, budget and rows_min",
+            other.version(),
             theirs.name(),
             own.name()
         )),

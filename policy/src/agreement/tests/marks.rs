@@ -143,6 +143,12 @@ fn marks_that_undo_each_other_are_advised_against() {
         budget[0].starts_with("marks: ") && budget[0].contains("agree on"),
         "{budget:?}"
     );
+    // The same agreement's next version: the recipient would have both deliveries.
+    let earlier = advice(marked("budget = 0.02", "budget = 0.03"));
+    assert!(
+        earlier.len() == 1 && earlier[0].contains("version 1"),
+        "{earlier:?}"
+    );
     let without = advice(Agreement::parse(&sample_text().replacen(&id, other, 1)));
     assert!(
         without[0].contains("`age_band` without marks"),
