@@ -31,7 +31,7 @@ const FALSE_NAMING_ONE_IN: u64 = 1_000_000_000;
 /// Fewest marked positions that are scored: what is read from fewer says much of each, and scores of files of one's own making
 /// would tell symbols one by one. Rows do not bound that, since most cells of a row may carry no mark.
 const READS_MIN: u64 = 50;
-/// Most flows of one recipient that are listed where none can be chosen: a report has an end.
+/// Most flows of one recipient that are listed where none can be chosen, and most whose codes are in a file: a report has an end.
 const FLOWS_LISTED_MAX: usize = 256;
 /// Fewest others of whom a histogram is shown.
 const HISTOGRAM_MIN: u64 = 20;
@@ -123,7 +123,9 @@ impl Scoring {
         let (readings, trace) = match read {
             Ok(read) => read,
             // What the codes say needs no score, and makes none allowed.
-            Err(Unscored::NoColumn | Unscored::TooLittle) if !coded.is_empty() => {
+            Err(Unscored::NoColumn | Unscored::TooLittle | Unscored::Ambiguous(_))
+                if !coded.is_empty() =>
+            {
                 let dataset = master.dataset(self.name.as_str());
                 (Vec::new(), Trace::new(&self.lineage, &dataset, &leak, &[]))
             }

@@ -16,6 +16,7 @@ use counterfoil_proto::v1::traces_server::Traces;
 use counterfoil_proto::v1::{
     TraceChunk, TraceHeader, TraceProgress, TraceReply, trace_chunk, trace_reply,
 };
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -35,6 +36,8 @@ use crate::trace::{Said, Scored, Scoring};
 const JSON_BYTES_MAX: usize = 16 * 1024;
 /// The content has to have come by then, and the report waits no longer for its reader.
 const RECEIVE_MAX: Duration = Duration::from_secs(120);
+
+const TOO_LARGE: &str = "the content is larger than a leak may be";
 
 /// Traces.
 pub(crate) struct TracesService(pub(crate) Arc<Broker>);
@@ -90,7 +93,13 @@ async fn receive(
     });
     let Ok(permitted) = permitted else {
         // Taken to its end, so that the caller comes to read the refusal; nothing of it is kept.
-        while inbound.message().await?.is_some() {}
+        let mut left = LEAK_BYTES_MAX;
+        while let Some(chunk) = inbound.message().await? {
+            let Some(less) = left.checked_sub(chunk.encoded_len().max(1)) else {
+                return Err(Status::invalid_argument(TOO_LARGE));
+            };
+            left = less;
+        }
         return Ok((header, None));
     };
     let seat = broker.turns.sit(&partner.org);
@@ -116,10 +125,11 @@ fn read(
         sha256,
         rows: leak.mark_tags.len() as u64,
         tags: leak.mark_tags.iter().collect::<HashSet<_>>().len() as u64,
-        codes_only: leak
-            .known
-            .iter()
-            .all(|known| known.as_deref() == Some(CODES)),
+        codes_only: !leak.known.is_empty()
+            && leak
+                .known
+                .iter()
+                .all(|known| known.as_deref() == Some(CODES)),
     };
     Ok(Some((content, leak)))
 }
@@ -142,9 +152,7 @@ async fn content(inbound: &mut Streaming<TraceChunk>) -> Result<Vec<u8>, Status>
             ));
         };
         if content.len() + piece.len() > LEAK_BYTES_MAX {
-            return Err(Status::invalid_argument(
-                "the content is larger than a leak may be",
-            ));
+            return Err(Status::invalid_argument(TOO_LARGE));
         }
         content.extend_from_slice(&piece);
     }

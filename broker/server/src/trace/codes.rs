@@ -8,7 +8,7 @@ use counterfoil_proto::leak::{CODES, LeakContent};
 use counterfoil_proto::report::{AccusedFlow, CodedFlow};
 use counterfoil_watermark::{Commitment, MasterKey, ReferenceCode, ReferenceKey};
 
-use super::{Unscored, flow};
+use super::{FLOWS_LISTED_MAX, Unscored, flow};
 use crate::state::marks::Release;
 
 /// A flow whose rows have codes, and how many of them are in the file.
@@ -20,7 +20,7 @@ struct Coding<'r> {
     rows: u64,
 }
 
-/// The flows of which the file has codes, most rows first. A code counts once, however often it is there.
+/// The flows of which the file has codes, most rows first, [`FLOWS_LISTED_MAX`] at most. A code counts once, however often it is there.
 pub(super) fn found(
     candidates: &[(String, Vec<Arc<Release>>)],
     lineage: &Label,
@@ -46,6 +46,8 @@ pub(super) fn found(
     let found = by_handle.into_values().flatten();
     let mut found: Vec<CodedFlow> = found.filter_map(coded_flow).collect();
     found.sort_by_key(|coded| (std::cmp::Reverse(coded.rows), coded.flow.entry));
+    // Whoever had many deliveries can put a code of each into a file: a report has an end.
+    found.truncate(FLOWS_LISTED_MAX);
     Ok(found)
 }
 
