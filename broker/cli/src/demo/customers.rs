@@ -83,7 +83,7 @@ pub(super) fn write(
 }
 
 /// For this user only, as everything in a home has to be.
-fn create(path: &Path) -> Result<csv::Writer<File>, Failure> {
+pub(super) fn create(path: &Path) -> Result<csv::Writer<File>, Failure> {
     let file = File::options()
         .write(true)
         .create_new(true)

@@ -6,6 +6,7 @@ use counterfoil_party::trace::{self, TraceOptions};
 use serde::Serialize;
 
 use super::cast::Institution;
+use super::customers::create;
 use crate::command::parse;
 use crate::failure::Failure;
 
@@ -53,7 +54,7 @@ pub(super) async fn traced(bank: &Institution, delivered: &Path) -> Result<Leak,
 /// The delivery's columns are phone, policy, age band, amount, housing and code.
 fn write(delivered: &Path, file: &Path) -> Result<(), Failure> {
     let mut reader = csv::Reader::from_path(delivered).map_err(Failure::input)?;
-    let mut writer = csv::Writer::from_path(file).map_err(Failure::input)?;
+    let mut writer = create(file)?;
     let header = ["home", "age", "ref"];
     writer.write_record(header).map_err(Failure::input)?;
     for row in reader.records().take(LEAKED) {
