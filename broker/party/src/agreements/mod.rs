@@ -9,16 +9,13 @@
 
 use std::path::PathBuf;
 
-use counterfoil_policy::agreement::{Advice, Agreement, MarkReach, Minimisation, lint_beside};
+use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::approval::{
     Approval, ApprovalError, InstitutionSignature, Revocation, Role, TwoPersonApproval,
 };
 use counterfoil_policy::decision::AgreementStatus;
-use counterfoil_policy::finding::Finding;
-use counterfoil_policy::taxonomy::Library;
 use counterfoil_policy::text::{AgreementId, OrgName, UserId};
 use counterfoil_proto::v1::{CountersignRequest, ProposeRequest, RevokeAgreementRequest};
-use serde::Serialize;
 
 use crate::error::{Denial, Error, Result};
 use crate::home::Home;
@@ -28,27 +25,14 @@ use crate::transport::{Broker, call};
 
 mod fit;
 mod info;
+mod lint;
 mod record;
 mod wire;
 
 pub use fit::{Unfit, check_taxonomy, unfit};
 pub use info::{AgreementInfo, Listing, Signed, Skipped, Status};
+pub use lint::{LintReport, lint};
 use record::Record;
-
-/// What a linter says of a text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LintReport {
-    /// Nothing is wrong; there may be advice.
-    pub valid: bool,
-    /// What is wrong, by line.
-    pub findings: Vec<Finding>,
-    /// What could be better, by line.
-    pub advice: Vec<Advice>,
-    /// For each tag the coarsest form that the taxonomy holds for adequate to the purpose.
-    pub minimisation: Vec<Minimisation>,
-    /// What the marks can do at all; none if deliveries are not marked.
-    pub marks: Option<MarkReach>,
-}
 
 /// Which side this institution takes in a new agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,35 +41,6 @@ pub enum Take {
     Owner,
     /// It gets the tags.
     Recipient,
-}
-
-/// Checks the text of an agreement over one of the library's taxonomies, also beside others; needs no home.
-#[must_use]
-pub fn lint(text: &str, library: &Library, beside: &[Agreement]) -> LintReport {
-    match Agreement::parse_with(text, library) {
-        Ok(agreement) => LintReport {
-            valid: true,
-            findings: Vec::new(),
-            advice: {
-                let mut advice = counterfoil_policy::agreement::lint(&agreement);
-                advice.extend(lint_beside(&agreement, beside));
-                advice.sort();
-                advice
-            },
-            minimisation: library
-                .find(&agreement.taxonomy().name, agreement.taxonomy().version)
-                .map(|taxonomy| counterfoil_policy::agreement::minimisation(&agreement, taxonomy))
-                .unwrap_or_default(),
-            marks: agreement.mark_reach(),
-        },
-        Err(findings) => LintReport {
-            valid: false,
-            findings: findings.iter().cloned().collect(),
-            advice: Vec::new(),
-            minimisation: Vec::new(),
-            marks: None,
-        },
-    }
 }
 
 /// A commented agreement with a confirmed partner, valid from today for a year.

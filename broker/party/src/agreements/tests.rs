@@ -1,4 +1,5 @@
 use counterfoil_policy::agreement::Side;
+use counterfoil_policy::taxonomy::Library;
 
 use super::*;
 use crate::clock::Clock;

@@ -1,6 +1,6 @@
 //! The owner's rows for one flow: which take part, and what is told of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,9 +11,7 @@ use counterfoil_policy::request::RequestBody;
 use counterfoil_policy::segment::Predicate;
 use counterfoil_policy::tag::{Tag, Unmapped, Value};
 use counterfoil_policy::text::TagName;
-use counterfoil_proto::limits::{
-    CANARY_CODE_BYTES, PROOF_BYTES, SUBMISSION_BYTES_MAX, VALUE_BYTES_MAX,
-};
+use counterfoil_proto::limits::{CANARY_CODE_BYTES, PROOF_BYTES, SUBMISSION_BYTES_MAX};
 use counterfoil_proto::payload::{Layout, RowHead};
 use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
@@ -32,14 +30,15 @@ use crate::taxonomies;
 use super::canaries::{Canaries, CanaryPlan};
 use super::marks::{MarkTags, TAG_BYTES};
 
+mod dictionary;
+
+use dictionary::Dictionary;
+
 /// Bytes of a value's number in its dictionary.
 const CODE_BYTES: usize = 4;
 
 /// Bytes of a match id.
 const MATCH_ID_BYTES: usize = 16;
-
-/// Widths of columns are multiples of this, so that they tell little of the longest value that happens to be there.
-const WIDTH_STEP: usize = 8;
 
 /// What a request means for the owner's files, checked before any of them is read.
 pub(super) struct Plan {
@@ -257,42 +256,6 @@ pub(super) struct Prepared {
     pub(super) canaries: Option<Canaries>,
     /// What the header of the submission says of consents; each row has a proof then.
     pub(super) consent: Option<Consent>,
-}
-
-/// The different values of one tag, already in the agreed form.
-#[derive(Default)]
-struct Dictionary {
-    codes: HashMap<Box<str>, u32>,
-    values: Vec<Box<str>>,
-}
-
-impl Dictionary {
-    fn code(&mut self, value: &str) -> Option<u32> {
-        if let Some(code) = self.codes.get(value) {
-            return Some(*code);
-        }
-        let code = u32::try_from(self.values.len()).ok()?;
-        self.values.push(value.into());
-        self.codes.insert(value.into(), code);
-        Some(code)
-    }
-
-    fn value(&self, code: u32) -> Option<&str> {
-        let value = self.values.get(usize::try_from(code).ok()?)?;
-        Some(value)
-    }
-
-    fn width(&self) -> usize {
-        let longest = self
-            .values
-            .iter()
-            .map(|value| value.len())
-            .max()
-            .unwrap_or(0);
-        longest
-            .next_multiple_of(WIDTH_STEP)
-            .clamp(WIDTH_STEP, VALUE_BYTES_MAX)
-    }
 }
 
 /// Reads the dataset. A row with a value that is none of its tag's is counted and left out. Blocks.

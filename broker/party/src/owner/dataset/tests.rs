@@ -4,6 +4,7 @@ use counterfoil_proto::delivery::DeliverySecret;
 use counterfoil_psi::dh;
 use counterfoil_psi::{PayloadLength, Role, RowContext, SessionId, Token};
 
+use super::dictionary::WIDTH_STEP;
 use super::*;
 use crate::flow::{Records as _, fixture};
 use crate::owner::rows::SealedRows;
