@@ -115,7 +115,11 @@ fn a_recipient_that_tries_a_range_is_stopped_before_anything_leaves() {
 #[test]
 fn canaries_that_could_stop_nothing_are_the_owners_mistake() {
     let mut world = world(0);
+    let check = |world: &World| run(&world.home("bank"), ["dataset", "check"]);
+    let text = check(&world).ok();
+    assert!(text.contains("301, a flow is stopped from about"), "{text}");
     std::fs::write(world.path("nobody.csv"), "mobile\n+8613912345678\n").unwrap();
+    check(&world).fails(3, &["give several times as many"]);
     let done = exchange(&world);
     assert_ne!(done.exit, 0);
     assert!(!done.out.contains("canar"), "{done:?}");

@@ -10,7 +10,7 @@ use counterfoil_proto::invite::InviteError;
 use counterfoil_proto::v1;
 use serde::Serialize;
 
-use crate::data::{DatasetError, LoadError, OutputError, SourceError};
+use crate::data::{CanaryError, DatasetError, LoadError, OutputError, SourceError};
 use crate::transport::DialError;
 
 /// What the functions of this crate return.
@@ -31,6 +31,9 @@ pub enum Error {
     /// The owner's `datasets.toml`.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// The owner's canaries.
+    #[error(transparent)]
+    Canaries(#[from] CanaryError),
     /// The file to write.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -256,6 +259,7 @@ impl Error {
         match self {
             Self::Source(_) => ("source", 3),
             Self::Load(_) => ("rows", 3),
+            Self::Canaries(_) => ("canaries", 3),
             Self::Dataset(_) => ("dataset", 3),
             Self::Output(_) => ("output", 3),
             Self::Invite(_) => ("invite", 3),

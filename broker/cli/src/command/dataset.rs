@@ -71,6 +71,11 @@ fn unusable(reports: &[DatasetReport], path: &Path) -> Option<Failure> {
     if unusable.is_empty() {
         return None;
     }
+    let canaries = unusable.iter().flat_map(|report| &report.canaries);
+    let fault = canaries.filter_map(|told| told.fault.as_ref()).next();
+    if let (true, Some(fault)) = (unusable.iter().all(|report| report.is_mapped), fault) {
+        return Some(Failure::new("canaries_unusable", 3, fault.clone()));
+    }
     Some(if unusable.iter().all(|report| report.is_mapped) {
         Failure::new(
             "consent_records",
@@ -145,6 +150,15 @@ fn describe(report: &DatasetReport) -> String {
     }
     if let Some(consent) = &report.consent {
         text += &describe_consent(consent);
+    }
+    for told in &report.canaries {
+        text += &match &told.fault {
+            Some(fault) => format!("  canaries (column `{}`): {fault}\n", told.column),
+            None => format!(
+                "  canaries (column `{}`): {}, a flow is stopped from about {} hits on\n",
+                told.column, told.canaries, told.stops_at
+            ),
+        };
     }
     text
 }

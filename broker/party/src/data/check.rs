@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use counterfoil_policy::canaries::threshold;
 use counterfoil_policy::tag::Tag;
 use serde::Serialize;
 
 use super::consent::{ConsentReport, check_consent};
-use super::dataset::{Dataset, IdentifierColumn};
+use super::dataset::{CanaryRecords, Dataset, IdentifierColumn};
 use super::error::SourceError;
 use super::mapping::Mapping;
 use super::report::Lines;
@@ -39,11 +40,26 @@ pub struct DatasetReport {
     pub tags: Vec<TagReport>,
     /// The consent records, if the dataset has any.
     pub consent: Option<ConsentReport>,
+    /// The canaries, by identifier column, if the dataset has any.
+    pub canaries: Vec<CanaryReport>,
     /// Every identifier column and every tag has a value in some row.
     #[serde(rename = "mapped")]
     pub is_mapped: bool,
-    /// That, and every consent record can be relied on.
+    /// That, and every consent record can be relied on, and there are canaries enough where there are any.
     pub usable: bool,
+}
+
+/// What became of the canaries in one column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CanaryReport {
+    /// The column.
+    pub column: String,
+    /// How many there are.
+    pub canaries: u32,
+    /// From about how many hits on a flow is stopped.
+    pub stops_at: u32,
+    /// Why a flow by this type would be declined.
+    pub fault: Option<String>,
 }
 
 /// What became of an identifier column.
@@ -113,7 +129,28 @@ pub fn check_dataset(
         report.usable &= consent.faults.is_empty();
         report.consent = Some(consent);
     }
+    if let Some(records) = dataset.canaries() {
+        let columns = dataset.identifiers().iter();
+        report.canaries = columns
+            .map(|column| check_canaries(records, column))
+            .collect();
+        report.usable &= report.canaries.iter().all(|told| told.fault.is_none());
+    }
     Ok(report)
+}
+
+fn check_canaries(records: &CanaryRecords, column: &IdentifierColumn) -> CanaryReport {
+    let read = records.read(column.column(), column.normaliser());
+    let (canaries, fault) = match read {
+        Ok(read) => (u32::try_from(read.len()).unwrap_or(u32::MAX), None),
+        Err(error) => (0, Some(error.to_string())),
+    };
+    CanaryReport {
+        column: column.column().to_owned(),
+        canaries,
+        stops_at: threshold(canaries, records.rate()),
+        fault,
+    }
 }
 
 struct Check<'d> {
@@ -194,6 +231,7 @@ impl<'d> Check<'d> {
             identifiers,
             tags,
             consent: None,
+            canaries: Vec::new(),
             is_mapped,
             usable: is_mapped,
         }

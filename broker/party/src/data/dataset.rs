@@ -68,7 +68,7 @@ use canaries::RawCanaries;
 use consent::RawConsent;
 use identifier::{RawIdentifier, first_identifier};
 
-pub use canaries::CanaryRecords;
+pub use canaries::{CanaryError, CanaryRecords};
 pub use fault::DatasetFault;
 pub use identifier::IdentifierColumn;
 

@@ -32,11 +32,12 @@ mod utf16;
 #[cfg(test)]
 mod tests;
 
-pub use check::{DatasetReport, IdentifierReport, TagReport, check_dataset};
+pub use check::{CanaryReport, DatasetReport, IdentifierReport, TagReport, check_dataset};
 pub use consent::{Asked, ConsentRecords, ConsentReport, Proof, Proofs};
 pub use customer::CustomerKey;
 pub use dataset::{
-    CanaryRecords, DATASETS, Dataset, DatasetError, DatasetFault, DatasetFile, IdentifierColumn,
+    CanaryError, CanaryRecords, DATASETS, Dataset, DatasetError, DatasetFault, DatasetFile,
+    IdentifierColumn,
 };
 pub use error::SourceError;
 pub use identifiers::{Decide, LoadError, Loaded, Verdict, Wanted, read_identifiers};

@@ -3,7 +3,7 @@
 //! Which they are is committed to before the flow, as codes that only this home's key turns back into identifiers: an auditor who is
 //! shown the key and the file can check that they were nobody's, and the broker learns none of them.
 
-use counterfoil_policy::canaries::{CANARIES_MAX, ExpectedRate, threshold};
+use counterfoil_policy::canaries::{ExpectedRate, threshold};
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::limits::CANARY_CODE_BYTES;
 use counterfoil_proto::payload::CanaryCode;
@@ -13,8 +13,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::data::{CanaryRecords, Wanted, read_identifiers};
-use crate::error::{Error, Result};
+use crate::data::CanaryRecords;
+use crate::error::Result;
 use crate::home::Home;
 use crate::transport::{Broker, call};
 
@@ -57,30 +57,9 @@ impl CanaryPlan {
     /// Reads them, as identifiers of the type that is matched. Blocks.
     ///
     /// # Errors
-    /// The source cannot be read, has too many of that type, or so few that no number of hits could stop a flow.
+    /// As [`CanaryRecords::read`].
     pub(super) fn read(&self, column: &str, normaliser: Normaliser) -> Result<Vec<Identifier>> {
-        let wanted = Wanted {
-            column,
-            normaliser,
-            others: &[],
-            payload_bytes: 0,
-            added: &[],
-        };
-        let source = self.records.source();
-        let read = read_identifiers(source, &wanted, None, &mut |_| (), &mut rand::rng())?;
-        let values = (0..).map_while(|index| read.set.expose_value(index));
-        // A value of a set is its identifier's own normal form.
-        let read: Vec<Identifier> = values
-            .flat_map(|value| normaliser.normalise(value))
-            .collect();
-        let count = u32::try_from(read.len()).unwrap_or(u32::MAX);
-        let least = threshold(count.min(CANARIES_MAX), self.records.rate());
-        if (least..=CANARIES_MAX).contains(&count) {
-            return Ok(read);
-        }
-        Err(Error::Input(format!(
-            "`{source}` has {count} canaries, and a flow is stopped from {least} hits on: give several times as many, {CANARIES_MAX} at most"
-        )))
+        Ok(self.records.read(column, normaliser)?)
     }
 
     /// Codes of all, and of those that are the last items of a set.
