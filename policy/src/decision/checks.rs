@@ -328,7 +328,7 @@ fn measure(facts: &Facts<'_>, request: &RequestBody) -> Checked {
             return deny(
                 DenialCode::QueryOutside,
                 "measure.queries",
-                format!("the query `{}`: {}", error.query, error.problem),
+                format!("{}: {}", error.what, error.problem),
                 error.would_pass,
             );
         }

@@ -162,7 +162,11 @@ impl Plan {
     /// # Errors
     /// [`QueryError`]: a kind or a tag outside the agreement, bins or bounds that do not fit a tag, more than one flow may ask or spend.
     pub fn new(agreement: &Agreement, asked: &Asked) -> Result<Self, QueryError> {
-        let whole = |fault| QueryError::new("of the flow", fault);
+        let whole = |fault: Fault| QueryError {
+            what: "the queries together".to_owned(),
+            problem: fault.problem,
+            would_pass: fault.would_pass,
+        };
         let terms = agreement.measure().ok_or_else(|| {
             whole(Fault::new(
                 "the agreement has no section [measure]",

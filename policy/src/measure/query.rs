@@ -151,10 +151,10 @@ impl Bounded {
 
 /// A query that cannot be used, and what would pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the query `{query}`: {problem}; give {would_pass}")]
+#[error("{what}: {problem}; give {would_pass}")]
 pub struct QueryError {
-    /// The query, at most 80 characters of it.
-    pub query: String,
+    /// The query, at most 80 characters of it, or that it is all of them.
+    pub what: String,
     /// What is wrong.
     pub problem: String,
     /// What would be read.
@@ -164,7 +164,7 @@ pub struct QueryError {
 impl QueryError {
     pub(super) fn new(query: &str, fault: Fault) -> Self {
         Self {
-            query: echo(query),
+            what: format!("the query `{}`", echo(query)),
             problem: fault.problem,
             would_pass: fault.would_pass,
         }
