@@ -352,6 +352,20 @@ fn bad_input_is_told_with_what_would_pass() {
     .unwrap();
     let done = measure(&world, &["crosstab housing by claim epsilon 1"], &[]).json();
     assert_eq!(done["counts"]["invalid"], 1);
+    // Whoever reads words is told of it too.
+    let mut asked = counterfoil(&world.home("insurer"));
+    asked.args(["measure", "--agreement", AGREEMENT, "--as", "chen"]);
+    asked.args(["--column", "phone", "--from"]);
+    asked.arg(world.path("policies.csv"));
+    let done = Done::of(
+        asked
+            .arg("crosstab housing by claim epsilon 1")
+            .output()
+            .unwrap(),
+    );
+    let text = done.ok();
+    let left_out = text.lines().find(|line| line.contains("`claim`"));
+    assert!(left_out.is_some_and(|line| line.contains(" 1 ")), "{text}");
     // A recipient that asks for kinds of flow that the agreement does not have.
     let plain = World::small(1);
     let refused = measure(&plain, &["count epsilon 1"], &[]);

@@ -1,14 +1,18 @@
 //! Progress of an exchange: a bar on a terminal, nothing in a pipe.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use counterfoil_party::data::ReadReport;
 use counterfoil_party::recipient::{OnProgress, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar and the callback that moves it.
+use crate::ui::table;
+
+/// A bar, the callback that moves it, and what became of the own rows.
 pub(crate) struct Shown {
     bar: ProgressBar,
+    read: Arc<Mutex<Option<ReadReport>>>,
     pub(crate) callback: OnProgress,
 }
 
@@ -22,14 +26,42 @@ impl Shown {
         };
         bar.enable_steady_tick(Duration::from_millis(100));
         let moved = bar.clone();
-        let callback: OnProgress = Arc::new(move |progress| show(&moved, &progress));
-        Self { bar, callback }
+        let read: Arc<Mutex<Option<ReadReport>>> = Arc::default();
+        let keep = read.clone();
+        let callback: OnProgress = Arc::new(move |progress| {
+            if let Progress::Read { report } = &progress {
+                *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
+            }
+            show(&moved, &progress);
+        });
+        Self {
+            bar,
+            read,
+            callback,
+        }
     }
 
-    /// Removes the bar.
-    pub(crate) fn finish(self) {
+    /// Removes the bar; what became of the own rows, if they were read.
+    pub(crate) fn finish(self) -> Option<ReadReport> {
         self.bar.finish_and_clear();
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
+}
+
+/// The own rows, used and not, with lines.
+pub(crate) fn describe_read(report: &ReadReport) -> String {
+    let rows = report
+        .table()
+        .into_iter()
+        .map(|row| vec![format!("  {}", row.what), row.rows.to_string(), row.lines]);
+    format!(
+        "read {}\n{}",
+        report.source,
+        table(&rows.collect::<Vec<_>>())
+    )
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

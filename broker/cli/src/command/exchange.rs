@@ -2,20 +2,19 @@
 
 use std::path::Path;
 
-use counterfoil_party::data::{Delimiter, ReadReport, Source};
+use counterfoil_party::data::{Delimiter, Source};
 use counterfoil_party::home::Home;
 use counterfoil_party::recipient::{
-    ExchangeOptions, Exchanged, OnProgress, Part, PartDone, Progress, TagLoss, exchange,
-    exchange_part, resume, unfinished,
+    ExchangeOptions, Exchanged, Part, PartDone, TagLoss, exchange, exchange_part, resume,
+    unfinished,
 };
 use serde_json::json;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{open, parse};
 use crate::args::ExchangeArgs;
 use crate::failure::Failure;
-use crate::progress::Shown;
-use crate::ui::{Ui, table};
+use crate::progress::{Shown, describe_read};
+use crate::ui::Ui;
 
 pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), Failure> {
     let home = open(home)?;
@@ -30,15 +29,7 @@ pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), F
         }
     }
     let shown = Shown::new(!ui.json());
-    let read: Arc<Mutex<Option<ReadReport>>> = Arc::default();
-    let keep = read.clone();
-    let bar = shown.callback.clone();
-    let progress: OnProgress = Arc::new(move |event| {
-        if let Progress::Read { report } = &event {
-            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
-        }
-        bar(event);
-    });
+    let progress = shown.callback.clone();
     let part = args.shard.zip(args.job.clone());
     let part = part.map(|(shard, job)| Part { job, shard });
     let done = match (args.resume.as_ref().and_then(Option::as_ref), &part) {
@@ -48,8 +39,7 @@ pub(crate) async fn run(home: &Path, args: ExchangeArgs, ui: Ui) -> Result<(), F
             .map(delivered),
         (None, Some(part)) => exchange_part(&home, &options(&args)?, part, &progress).await,
     };
-    shown.finish();
-    let read = read.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let read = shown.finish();
     let done = match done {
         Ok(done) => done,
         Err(error) => {
@@ -138,18 +128,6 @@ fn options(args: &ExchangeArgs) -> Result<ExchangeOptions, Failure> {
             .ok_or_else(|| Failure::input("--out is missing"))?,
         overwrite: args.overwrite,
     })
-}
-
-fn describe_read(report: &ReadReport) -> String {
-    let rows = report
-        .table()
-        .into_iter()
-        .map(|row| vec![format!("  {}", row.what), row.rows.to_string(), row.lines]);
-    format!(
-        "read {}\n{}",
-        report.source,
-        table(&rows.collect::<Vec<_>>())
-    )
 }
 
 fn describe(done: &Exchanged) -> String {

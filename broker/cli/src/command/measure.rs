@@ -18,7 +18,7 @@ use self::output::Files;
 use super::{open, parse};
 use crate::args::MeasureArgs;
 use crate::failure::Failure;
-use crate::progress::Shown;
+use crate::progress::{Shown, describe_read};
 use crate::ui::{Ui, table};
 
 /// A file of sixteen queries of a kilobyte, with as much of comments.
@@ -42,10 +42,21 @@ pub(crate) async fn run(home: &Path, args: MeasureArgs, ui: Ui) -> Result<(), Fa
         Some(flow) => resume_measure(&home, parse(flow)?, args.readable, &shown.callback).await,
         None => measure(&home, &options(&args)?, &shown.callback).await,
     };
-    shown.finish();
-    let measured = measured?;
+    let read = shown.finish();
+    let measured = match measured {
+        Ok(measured) => measured,
+        Err(error) => {
+            if let Some(report) = read.filter(|_| !ui.json()) {
+                eprintln!("{}", describe_read(&report));
+            }
+            return Err(error.into());
+        }
+    };
     files.write(&measured)?;
-    ui.result(&measured, || describe(&measured))
+    ui.result(&measured, || {
+        let read = read.map(|report| describe_read(&report) + "\n");
+        read.unwrap_or_default() + &describe(&measured)
+    })
 }
 
 fn options(args: &MeasureArgs) -> Result<MeasureOptions, Failure> {
