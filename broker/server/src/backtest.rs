@@ -1,23 +1,26 @@
 //! Decides the requests of an exported log again, under other rules.
 //!
 //! The log holds what a decision rests on: agreements whole, grants with what they charged, what a denied request asked,
-//! assessments. So the state before each request is folded as the broker did, and the same function is asked. Requests
-//! whose signature did not verify are not recorded with what they asked, and cannot be replayed.
+//! assessments. So the state before each request is folded as the broker did, and the same functions are asked: the
+//! rules', and the privacy budget's. Requests whose signature did not verify are not recorded with what they asked, and
+//! of those that named another party, version or text it is not recorded which: these cannot be replayed, and no rule
+//! would have been asked.
 
 use std::io::BufRead;
 
 use counterfoil_audit::entry::{Entry, Event, FlowId, Integer, Label, List, Measured};
 use counterfoil_audit::export::{Failure, verify_each};
 use counterfoil_audit::note::VerifierKey;
-use counterfoil_policy::agreement::FlowKind;
-use counterfoil_policy::decision::{DenialCode, Explanation, Rules, explain};
+use counterfoil_policy::agreement::{Agreement, FlowKind};
+use counterfoil_policy::decision::{Denial, DenialCode, Explanation, Rules, explain};
 use counterfoil_policy::measure::Asked;
+use counterfoil_policy::moment::Timestamp;
 use counterfoil_policy::request::{DeliveryKey, RequestBody};
 use counterfoil_proto::delivery::SUITE;
 use serde::Serialize;
 
-use crate::decide::Regime;
 use crate::decide::flows::{facts, moment};
+use crate::decide::{Regime, budgets};
 use crate::state::{Inconsistent, State};
 
 /// Why a log could not be replayed.
@@ -183,8 +186,27 @@ fn again(state: &State, regime: &Regime, entry: &Entry) -> Option<Explanation> {
     let digest = counterfoil_audit::entry::Digest::from_bytes(*body.agreement_digest.as_bytes());
     let record = state.agreements.get(&digest)?;
     let caller = caller.parse().ok()?;
-    let facts = facts(state, regime, record, &caller, moment(entry.time()), flow);
-    Some(explain(&regime.rules, &facts, &body))
+    let now = moment(entry.time());
+    let facts = facts(state, regime, record, &caller, now, flow);
+    let mut explanation = explain(&regime.rules, &facts, &body);
+    if body.measure.is_some() {
+        let denial = over_budget(state, &record.agreement, &body, now);
+        explanation.add("budget", "the privacy budget leaves room", denial);
+    }
+    Some(explanation)
+}
+
+/// The denial of a flow for which too little of its population's budget was left.
+fn over_budget(
+    state: &State,
+    agreement: &Agreement,
+    body: &RequestBody,
+    now: Timestamp,
+) -> Option<Denial> {
+    let refusal = budgets::reserve(state, agreement, body, now).err()?;
+    // Anything else is of the moment, as in `logged`, or was found by the comparisons.
+    let is_budget = refusal.code == DenialCode::OverBudget.as_str();
+    is_budget.then(|| Denial::over_budget(refusal.message, refusal.would_pass))
 }
 
 /// What was asked, as far as a decision reads it. What it does not read (the delivery key, the person) is made up.
@@ -206,6 +228,9 @@ fn request_of(state: &State, entry: &Entry) -> Option<(RequestBody, FlowId, Stri
         },
         Event::FlowDenied(e) => {
             let asked = e.asked.as_ref()?;
+            if is_of_another(&e.decision.code) {
+                return None;
+            }
             Terms {
                 flow: e.flow,
                 agreement: e.agreement.as_ref()?,
@@ -225,6 +250,14 @@ fn request_of(state: &State, entry: &Entry) -> Option<(RequestBody, FlowId, Stri
     Some((asked.body(agreement)?, asked.flow, asked.caller.to_owned()))
 }
 
+/// The request named another party, version or text than the agreement's, and which is not recorded.
+fn is_of_another(code: &Label) -> bool {
+    use DenialCode::{WrongDigest, WrongParty, WrongVersion};
+    [WrongParty, WrongVersion, WrongDigest]
+        .iter()
+        .any(|of| of.as_str() == code.as_str())
+}
+
 struct Terms<'e> {
     flow: FlowId,
     agreement: &'e counterfoil_audit::entry::AgreementRef,
@@ -235,14 +268,11 @@ struct Terms<'e> {
     tags: &'e List<Label>,
     set_size: Integer,
     measure: Option<&'e Measured>,
-    times: (
-        counterfoil_policy::moment::Timestamp,
-        counterfoil_policy::moment::Timestamp,
-    ),
+    times: (Timestamp, Timestamp),
 }
 
 impl Terms<'_> {
-    fn body(&self, agreement: &counterfoil_policy::agreement::Agreement) -> Option<RequestBody> {
+    fn body(&self, agreement: &Agreement) -> Option<RequestBody> {
         let tags = self.tags.as_slice().iter();
         Some(RequestBody {
             format: 1,

@@ -34,6 +34,24 @@ pub struct Explained {
     pub broken: bool,
 }
 
+impl Explanation {
+    /// Adds a comparison that the caller alone can make, which counts last: it denies only what all others let pass.
+    pub fn add(&mut self, id: &str, says: &str, denial: Option<Denial>) {
+        let place = self
+            .rules
+            .partition_point(|rule| rule.rule.pack == AGREEMENT);
+        self.rules.insert(place, found(id, says, denial.as_ref()));
+        if self.granted && denial.is_some() {
+            self.granted = false;
+            self.obligations.clear();
+            self.denial = denial;
+        }
+    }
+}
+
+/// The `pack` of comparisons.
+const AGREEMENT: &str = "agreement";
+
 /// Decides as [`super::decide`] does, and says what every rule found. Of a request whose signature need not be
 /// verified: nothing is granted by it.
 #[must_use]
@@ -56,22 +74,30 @@ pub fn explain(rules: &Rules, facts: &Facts<'_>, request: &RequestBody) -> Expla
 }
 
 fn compared(check: &checks::Check, facts: &Facts<'_>, request: &RequestBody) -> Explained {
-    let denial = (check.run)(facts, request).err();
-    let satisfied = denial.is_none();
-    let (field, advice) = denial.map_or_else(Default::default, |d| (d.field, d.would_pass));
+    found(
+        check.id,
+        check.says,
+        (check.run)(facts, request).err().as_ref(),
+    )
+}
+
+fn found(id: &str, says: &str, denial: Option<&Denial>) -> Explained {
+    let (field, advice) = denial.map_or_else(Default::default, |d| {
+        (d.field.clone(), d.would_pass.clone())
+    });
     Explained {
         rule: Rule {
-            id: check.id.to_owned(),
-            pack: "agreement".to_owned(),
+            id: id.to_owned(),
+            pack: AGREEMENT.to_owned(),
             source: "the agreement".to_owned(),
-            says: check.says.to_owned(),
+            says: says.to_owned(),
             advice,
             status: Verification::Verified,
             permits: false,
             field,
             obligations: Vec::new(),
         },
-        satisfied,
+        satisfied: denial.is_none(),
         broken: false,
     }
 }
