@@ -3,12 +3,14 @@
 #[cfg(test)]
 mod kubernetes_tests;
 mod measure;
+mod own;
 
 use std::path::PathBuf;
 
 pub(crate) use measure::MeasureArgs;
+pub(crate) use own::{OwnArgs, needed};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use counterfoil_party::recipient::{JobName, Shard};
 
 /// Match customers with another institution without showing them, and keep the stub of every exchange.
@@ -313,6 +315,7 @@ pub(crate) enum DatasetCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new(own::WITHOUT_OWN).arg("resume"))]
 pub(crate) struct ExchangeArgs {
     /// Fetch again what was released in this flow, after an interruption; without FLOW, list those that were interrupted
     #[arg(long, value_name = "FLOW", conflicts_with_all = ["agreement", "from", "column", "out"])]
@@ -320,24 +323,8 @@ pub(crate) struct ExchangeArgs {
     /// Id of the agreement
     #[arg(long, value_name = "ID", required_unless_present = "resume")]
     pub(crate) agreement: Option<String>,
-    /// Own customers: a .csv, .tsv, .txt or .parquet file, or a postgres:// URL
-    #[arg(long, value_name = "SOURCE", required_unless_present = "resume")]
-    pub(crate) from: Option<String>,
-    /// Query, with a postgres:// URL
-    #[arg(long)]
-    pub(crate) sql: Option<String>,
-    /// Delimiter of a text file, if it is not found by itself
-    #[arg(long, value_name = "CHAR")]
-    pub(crate) delimiter: Option<String>,
-    /// Column with the identifiers
-    #[arg(long, required_unless_present = "resume")]
-    pub(crate) column: Option<String>,
-    /// What to match by: phone, resident_id or email; needed if the agreement has several
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) by: Option<String>,
-    /// Region of telephone numbers without a country code, such as CN; else the agreement's
-    #[arg(long)]
-    pub(crate) region: Option<String>,
+    #[command(flatten)]
+    pub(crate) own: OwnArgs,
     /// One of the agreement's segments
     #[arg(long)]
     pub(crate) segment: Option<String>,

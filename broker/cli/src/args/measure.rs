@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
+
+use super::own::{OwnArgs, WITHOUT_OWN};
 
 /// One query to a line, the same on the command line and in a file:
 ///
@@ -16,7 +18,7 @@ use clap::Args;
 ///
 /// Each may end with `noise gaussian`, for which --delta is spent.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, group = ArgGroup::new(WITHOUT_OWN).args(["resume", "dry_run"]))]
 pub(crate) struct MeasureArgs {
     /// Queries, each quoted; all are answered from one match
     #[arg(value_name = "QUERY")]
@@ -36,27 +38,11 @@ pub(crate) struct MeasureArgs {
     /// Id of the agreement
     #[arg(long, value_name = "ID", required_unless_present = "resume")]
     pub(crate) agreement: Option<String>,
-    /// Own customers: a .csv, .tsv, .txt or .parquet file, or a postgres:// URL
-    #[arg(long, value_name = "SOURCE", required_unless_present_any = ["resume", "dry_run"])]
-    pub(crate) from: Option<String>,
-    /// Query of the database, with a postgres:// URL
-    #[arg(long)]
-    pub(crate) sql: Option<String>,
-    /// Delimiter of a text file, if it is not found by itself
-    #[arg(long, value_name = "CHAR")]
-    pub(crate) delimiter: Option<String>,
-    /// Column with the identifiers
-    #[arg(long, required_unless_present_any = ["resume", "dry_run"])]
-    pub(crate) column: Option<String>,
+    #[command(flatten)]
+    pub(crate) own: OwnArgs,
     /// Own tags that queries use, each with its column; without one, the column of the tag's name
     #[arg(long = "tag", value_name = "TAG=COLUMN")]
     pub(crate) tags: Vec<String>,
-    /// What to match by: phone, resident_id or email; needed if the agreement has several
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) by: Option<String>,
-    /// Region of telephone numbers without a country code, such as CN; else the agreement's
-    #[arg(long)]
-    pub(crate) region: Option<String>,
     /// One of the agreement's segments
     #[arg(long)]
     pub(crate) segment: Option<String>,
@@ -70,6 +56,6 @@ pub(crate) struct MeasureArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Who asks
-    #[arg(long = "as", value_name = "USER", required_unless_present_any = ["resume", "dry_run"])]
+    #[arg(long = "as", value_name = "USER", required_unless_present = WITHOUT_OWN)]
     pub(crate) user: Option<String>,
 }

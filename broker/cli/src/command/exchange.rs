@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use counterfoil_party::data::{Delimiter, Source};
 use counterfoil_party::home::Home;
 use counterfoil_party::recipient::{
     ExchangeOptions, Exchanged, Part, PartDone, TagLoss, exchange, exchange_part, resume,
@@ -11,7 +10,7 @@ use counterfoil_party::recipient::{
 use serde_json::json;
 
 use super::{open, parse};
-use crate::args::ExchangeArgs;
+use crate::args::{ExchangeArgs, needed};
 use crate::failure::Failure;
 use crate::progress::{Shown, describe_read};
 use crate::ui::Ui;
@@ -90,37 +89,19 @@ fn list(home: &Home, ui: Ui) -> Result<(), Failure> {
 }
 
 fn options(args: &ExchangeArgs) -> Result<ExchangeOptions, Failure> {
-    let needed = |value: &Option<String>, name: &str| {
-        value
-            .clone()
-            .ok_or_else(|| Failure::input(format!("--{name} is missing")))
-    };
-    let mut source = Source::parse(&needed(&args.from, "from")?)
-        .map_err(counterfoil_party::error::Error::from)?;
-    if let Some(sql) = &args.sql {
-        source = source
-            .with_sql(sql)
-            .map_err(counterfoil_party::error::Error::from)?;
-    }
-    if let Some(delimiter) = &args.delimiter {
-        let delimiter: Delimiter = parse(delimiter)?;
-        source = source
-            .with_delimiter(delimiter)
-            .map_err(counterfoil_party::error::Error::from)?;
-    }
     Ok(ExchangeOptions {
-        agreement: parse(&needed(&args.agreement, "agreement")?)?,
-        user: parse(&needed(&args.user, "as")?)?,
+        agreement: parse(&needed(args.agreement.as_ref(), "agreement")?)?,
+        user: parse(&needed(args.user.as_ref(), "as")?)?,
         segment: args.segment.as_deref().map(parse).transpose()?,
-        identifier: args.by.as_deref().map(parse).transpose()?,
+        identifier: args.own.by.as_deref().map(parse).transpose()?,
         tags: args
             .tags
             .iter()
             .map(|tag| parse(tag))
             .collect::<Result<_, _>>()?,
-        source,
-        column: needed(&args.column, "column")?,
-        region: args.region.as_deref().map(parse).transpose()?,
+        source: args.own.source()?,
+        column: args.own.column()?,
+        region: args.own.region.as_deref().map(parse).transpose()?,
         carry: args.carry.clone(),
         output: args
             .out

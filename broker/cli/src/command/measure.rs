@@ -6,8 +6,6 @@ mod tables;
 
 use std::path::Path;
 
-use counterfoil_party::data::{Delimiter, Source};
-use counterfoil_party::error::Error;
 use counterfoil_party::recipient::{
     MeasureOptions, Measured, Preview, measure, preview, resume_measure,
 };
@@ -16,7 +14,7 @@ use counterfoil_policy::text::TagName;
 
 use self::output::Files;
 use super::{open, parse};
-use crate::args::MeasureArgs;
+use crate::args::{MeasureArgs, needed};
 use crate::failure::Failure;
 use crate::progress::{Shown, describe_read};
 use crate::ui::{Ui, table};
@@ -60,25 +58,17 @@ pub(crate) async fn run(home: &Path, args: MeasureArgs, ui: Ui) -> Result<(), Fa
 }
 
 fn options(args: &MeasureArgs) -> Result<MeasureOptions, Failure> {
-    let mut source = Source::parse(&needed(args.from.as_ref(), "from")?).map_err(Error::from)?;
-    if let Some(sql) = &args.sql {
-        source = source.with_sql(sql).map_err(Error::from)?;
-    }
-    if let Some(delimiter) = &args.delimiter {
-        let delimiter: Delimiter = parse(delimiter)?;
-        source = source.with_delimiter(delimiter).map_err(Error::from)?;
-    }
     let columns = args.tags.iter().map(|pair| own_column(pair));
     Ok(MeasureOptions {
         agreement: parse(&needed(args.agreement.as_ref(), "agreement")?)?,
         user: parse(&needed(args.user.as_ref(), "as")?)?,
         segment: args.segment.as_deref().map(parse).transpose()?,
-        identifier: args.by.as_deref().map(parse).transpose()?,
+        identifier: args.own.by.as_deref().map(parse).transpose()?,
         queries: queries(args)?,
         delta: args.delta.as_deref().map(parse).transpose()?,
-        source,
-        column: needed(args.column.as_ref(), "column")?,
-        region: args.region.as_deref().map(parse).transpose()?,
+        source: args.own.source()?,
+        column: args.own.column()?,
+        region: args.own.region.as_deref().map(parse).transpose()?,
         columns: columns.collect::<Result<_, _>>()?,
         readable: args.readable,
     })
@@ -91,12 +81,6 @@ fn own_column(pair: &str) -> Result<(TagName, String), Failure> {
         ))
     })?;
     Ok((parse(tag)?, column.to_owned()))
-}
-
-fn needed(value: Option<&String>, name: &str) -> Result<String, Failure> {
-    value
-        .cloned()
-        .ok_or_else(|| Failure::input(format!("--{name} is missing")))
 }
 
 /// Those of the command line, then those of the file.
