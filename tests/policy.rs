@@ -89,7 +89,63 @@ fn each_pack_denies_by_name_and_the_log_says_so() {
         let explained = explained.json();
         assert_eq!(explained["denial"]["rule"], rule);
         assert!(explained["unknown"].as_str().unwrap().contains("standing"));
+        told_before_anybody_signs(&world, rule);
     }
+}
+
+/// The linter names the rule by its line, and the draft is explained as the agreement is.
+fn told_before_anybody_signs(world: &World, rule: &str) {
+    let file = world.path("agreement.toml");
+    let draft = file.to_str().unwrap();
+    let told = world.at("bank", &["agreement", "lint", draft]).ok();
+    let line = |line: &str| {
+        let (_, told) = line.split_once("agreement.toml:").unwrap_or_default();
+        let is_numbered = told.starts_with(|c: char| c.is_ascii_digit());
+        is_numbered && told.contains(": denied: ") && told.contains(&format!("`{rule}`"))
+    };
+    assert!(told.lines().any(line), "{told}");
+    assert!(
+        told.contains("would deny every request for all its tags"),
+        "{told}"
+    );
+    let explain = ["--json", "policy", "explain", "--agreement", draft];
+    let explained = world.at("bank", &explain).json();
+    assert_eq!(explained["denial"]["rule"], rule, "{explained:#}");
+}
+
+#[test]
+fn an_agreement_is_explained_before_it_stands_and_queries_as_they_would_be_asked() {
+    let world = World::joined();
+    let file = world.path("agreement.toml");
+    let section = "\n[measure]\npopulation = \"retail\"\nqueries = [\"count\", \"histogram\"]\ntags = [\"housing\"]\n\
+                   minimum_epsilon = \"0.1\"\nepsilon_per_flow = \"1\"\nepsilon_recipient = \"4\"\n\
+                   epsilon_population = \"8\"\nperiod_days = 365\n";
+    let text = world
+        .agreement_text(1)
+        .replace("[\"exchange\"]", "[\"measure\"]")
+        + section;
+    fs::write(&file, text).unwrap();
+    let explain = |agreement: &str, more: &[&str]| {
+        let command = ["--json", "policy", "explain", "--agreement", agreement];
+        world.at("bank", &[&command[..], more].concat())
+    };
+    let draft = file.to_str().unwrap();
+    explain(draft, &[]).fails(3, &[]);
+    let asked = |query: &str| explain(draft, &["--query", query]).json();
+    assert_eq!(asked("histogram housing epsilon 0.5")["granted"], true);
+    let dear = asked("count epsilon 2");
+    assert_eq!(dear["denial"]["code"], "query_outside", "{dear:#}");
+    explain(draft, &["--query", "all of it"]).fails(3, &[]);
+
+    world
+        .at("bank", &["agreement", "propose", draft, "--as", "ana"])
+        .ok();
+    let proposed = explain(AGREEMENT, &["--query", "count epsilon 0.5"]).json();
+    assert_eq!(
+        proposed["denial"]["code"], "not_countersigned",
+        "{proposed:#}"
+    );
+    explain("nobody", &[]).fails(7, &[]);
 }
 
 fn assess(world: &World, standing: &str, certification: &str) {

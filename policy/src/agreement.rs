@@ -264,6 +264,18 @@ impl Agreement {
         self.terms.valid_until
     }
 
+    /// The line of a field, or of the table that it would stand in; `None` if the agreement came in canonical form.
+    pub(crate) fn line_of(&self, path: &str) -> Option<u32> {
+        let mut path = path;
+        loop {
+            match (self.lines.get(path), path.rsplit_once('.')) {
+                (Some(line), _) => return Some(*line),
+                (None, Some((table, _))) => path = table,
+                (None, None) => return None,
+            }
+        }
+    }
+
     /// First instant of validity.
     #[must_use]
     pub fn begins(&self) -> Timestamp {

@@ -10,6 +10,7 @@
 
 mod checks;
 mod explain;
+mod foresee;
 mod partner;
 mod question;
 mod ruleset;
@@ -22,6 +23,7 @@ use crate::request::{RequestBody, RequestError, VerifiedRequest};
 use crate::text::{AgreementDigest, AgreementId, FlowId, OrgName, RequestDigest, closed_list};
 
 pub use explain::{Explained, Explanation, explain};
+pub use foresee::{Imagined, Obstacle, foresee, obstacles};
 pub use partner::{
     Assessments, CERTIFICATIONS_MAX, CertificationName, Certifications, LastDay, PartnerFacts,
     Standing,

@@ -389,15 +389,26 @@ pub(crate) struct ExplainArgs {
     /// The log's key, if not this home's
     #[arg(long, value_name = "KEY", requires = "log")]
     pub(crate) key: Option<String>,
-    /// Id of an agreement of this party: explain a request that nobody has made yet
-    #[arg(long, value_name = "ID")]
+    /// Id of an agreement of this party, or a file with the text of one: explain a request that nobody has made yet
+    #[arg(long, value_name = "ID|FILE")]
     pub(crate) agreement: Option<String>,
     /// One of the agreement's segments
     #[arg(long, requires = "agreement")]
     pub(crate) segment: Option<String>,
     /// Tags to ask for; else all of the agreement's
-    #[arg(long, value_delimiter = ',', requires = "agreement")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        requires = "agreement",
+        conflicts_with = "queries"
+    )]
     pub(crate) tags: Vec<String>,
+    /// What to measure, as `counterfoil measure` takes it, once for each query; without one, an exchange is explained
+    #[arg(long = "query", value_name = "QUERY", requires = "agreement")]
+    pub(crate) queries: Vec<String>,
+    /// For all Gaussian noise of the queries together
+    #[arg(long, requires = "queries")]
+    pub(crate) delta: Option<String>,
     /// What to match by; else the agreement's first
     #[arg(long, value_name = "TYPE", requires = "agreement")]
     pub(crate) by: Option<String>,

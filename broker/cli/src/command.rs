@@ -26,6 +26,11 @@ pub(crate) fn open(home: &Path) -> Result<Home, Failure> {
     Ok(Home::open(home, Clock::system())?)
 }
 
+/// Whether what names an agreement is a file with its text: an id has no dot.
+pub(crate) fn is_agreement_file(named: &Path) -> bool {
+    named.extension().is_some()
+}
+
 /// Parses an argument; what is wrong with it is the user's to mend.
 pub(crate) fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
     text.parse().map_err(|e: T::Err| Failure::input(e))

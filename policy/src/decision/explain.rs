@@ -37,9 +37,7 @@ pub struct Explained {
 impl Explanation {
     /// Adds a comparison that the caller alone can make, which counts last: it denies only what all others let pass.
     pub fn add(&mut self, id: &str, says: &str, denial: Option<Denial>) {
-        let place = self
-            .rules
-            .partition_point(|rule| rule.rule.pack == AGREEMENT);
+        let place = self.rules.partition_point(Explained::is_comparison);
         self.rules.insert(place, found(id, says, denial.as_ref()));
         if self.granted && denial.is_some() {
             self.granted = false;
@@ -51,6 +49,13 @@ impl Explanation {
 
 /// The `pack` of comparisons.
 const AGREEMENT: &str = "agreement";
+
+impl Explained {
+    /// It compares the request with the agreement, and is no rule.
+    pub(super) fn is_comparison(&self) -> bool {
+        self.rule.pack == AGREEMENT
+    }
+}
 
 /// Decides as [`super::decide`] does, and says what every rule found. Of a request whose signature need not be
 /// verified: nothing is granted by it.

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use counterfoil_party::agreements::{self, AgreementInfo, Skipped, Take};
+use counterfoil_party::clock::Clock;
 use counterfoil_party::taxonomies;
 use counterfoil_party::transport::Broker;
-use counterfoil_policy::agreement::{Fit, MarkReach, Minimisation, Purpose};
+use counterfoil_policy::agreement::{Agreement, Fit, MarkReach, Minimisation, Purpose};
+use counterfoil_policy::taxonomy::Library;
 use counterfoil_policy::text::{AgreementId, UserId};
 use serde_json::json;
 
@@ -162,7 +164,8 @@ fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
     // Without a home there is nothing to compare with.
     let beside = open(home).ok().map(|home| agreements::in_force(&home));
     let beside = beside.transpose()?.unwrap_or_default();
-    let report = agreements::lint(&read(file)?, &taxonomies::library(home)?, &beside);
+    let now = Clock::system().now();
+    let report = agreements::lint(&read(file)?, &taxonomies::library(home)?, &beside, now);
     let place = |line: Option<u32>| line.map_or_else(String::new, |line| format!(":{line}"));
     ui.result(&report, || {
         let mut text = String::new();
@@ -174,6 +177,18 @@ fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
                 finding.path,
                 finding.problem,
                 finding.would_pass
+            );
+        }
+        for obstacle in &report.obstacles {
+            text += &format!(
+                "{}{}: denied: {}: rule `{}` ({}): {}; would pass: {}\n",
+                file.display(),
+                place(obstacle.line),
+                obstacle.path,
+                obstacle.rule,
+                obstacle.source,
+                obstacle.says,
+                obstacle.would_pass
             );
         }
         for advice in &report.advice {
@@ -193,6 +208,9 @@ fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
         }
         if report.valid {
             text += "the agreement is valid\n";
+        }
+        if !report.obstacles.is_empty() {
+            text += "but a broker with all packs would deny every request for all its tags, as said above\n";
         }
         text
     })?;
@@ -290,6 +308,15 @@ fn describe(info: &AgreementInfo) -> String {
         info.valid_until,
         next.unwrap_or_default()
     )
+}
+
+/// The agreement that a file has the text of; what is wrong with it names file and line.
+pub(super) fn parsed(file: &Path, library: &Library) -> Result<Agreement, Failure> {
+    Agreement::parse_with(&read(file)?, library).map_err(|findings| {
+        let named = |fault| format!("`{}`: {fault}", file.display());
+        let lines = findings.iter().map(named).collect::<Vec<_>>();
+        Failure::input(lines.join("\n"))
+    })
 }
 
 pub(super) fn read(file: &Path) -> Result<String, Failure> {

@@ -100,15 +100,10 @@ fn unusable(reports: &[DatasetReport], path: &Path) -> Option<Failure> {
 /// An agreement in a file, or the latest version here of one that is signed or being signed; and where it is.
 fn find(home: &Path, named: &str, library: &Library) -> Result<(Agreement, PathBuf), Failure> {
     let file = Path::new(named);
-    // The id of an agreement has no dot.
-    if file.extension().is_none() {
+    if !super::is_agreement_file(file) {
         return Ok(agreements::latest_agreement(&open(home)?, &parse(named)?)?);
     }
-    let agreement = Agreement::parse_with(&super::agreement::read(file)?, library);
-    let agreement = agreement.map_err(|findings| {
-        let lines = findings.iter().map(|fault| format!("`{named}`: {fault}"));
-        Failure::input(lines.collect::<Vec<_>>().join("\n"))
-    })?;
+    let agreement = super::agreement::parsed(file, library)?;
     Ok((agreement, file.to_owned()))
 }
 

@@ -5,13 +5,14 @@ use std::io::BufReader;
 use std::path::Path;
 
 use counterfoil_party::agreements;
-use counterfoil_policy::agreement::BuiltInPack;
+use counterfoil_party::clock::Clock;
+use counterfoil_party::taxonomies;
+use counterfoil_policy::agreement::{Agreement, BuiltInPack, FlowKind};
 use counterfoil_policy::decision::{
-    Assessments, Explained, Explanation, Facts, OwnerLimits, PackSource, Rules, Usage, explain,
-    schema_text,
+    AgreementStatus, Explained, Explanation, Imagined, PackSource, Rules, foresee, schema_text,
 };
-use counterfoil_policy::request::{DeliveryKey, RequestBody};
-use counterfoil_policy::text::{FlowId, UserId};
+use counterfoil_policy::measure::{Asked, Query};
+use counterfoil_policy::moment::Timestamp;
 use counterfoil_server::backtest::{self, Backtest, BacktestError, Setting};
 use counterfoil_server::home::{Home, read_pack};
 use serde::Serialize;
@@ -168,71 +169,59 @@ fn start_of(day: &str) -> Result<String, Failure> {
 
 /// A request that nobody made, by what this party holds. The caps count as unused, and what the broker's officers know
 /// stays unknown: the broker may deny what passes here.
-fn explain_request(home: &Path, args: &ExplainArgs) -> Result<Explanation, Failure> {
-    let home = open(home)?;
-    let id = args.agreement.as_deref().unwrap_or_default();
-    let held = agreements::find(&home, &parse(id)?, 0)?.ok_or_else(|| {
-        Failure::input(format!(
-            "no agreement `{id}` is in force here: see `counterfoil agreement list`"
-        ))
-    })?;
-    let agreement = &held.agreement;
-    let now = home.clock().now();
-    let first = agreement
-        .identifiers()
-        .first()
-        .map(|rule| rule.identifier());
-    let tags = if args.tags.is_empty() {
-        agreement
-            .tags()
-            .iter()
-            .map(|tag| tag.name().clone())
-            .collect()
-    } else {
-        args.tags
-            .iter()
-            .map(|tag| parse(tag))
-            .collect::<Result<_, _>>()?
+fn explain_request(path: &Path, args: &ExplainArgs) -> Result<Explanation, Failure> {
+    let named = args.agreement.as_deref().unwrap_or_default();
+    let (agreement, status, now) = held(path, named)?;
+    let measured = !args.queries.is_empty();
+    let kind = match agreement.flows() {
+        _ if measured => FlowKind::Measure,
+        flows if flows.contains(&FlowKind::Exchange) => FlowKind::Exchange,
+        _ => {
+            return Err(Failure::input(format!(
+                "agreement `{}` allows no exchange: give --query \"count epsilon 0.5\", or what else is to be measured",
+                agreement.id()
+            )));
+        }
     };
-    let user: UserId = parse("nobody")?;
-    let made_up = || Failure::new("unexpected", 1, "the request could not be made up");
-    let body = RequestBody {
-        format: 1,
-        flow: FlowId::from_bytes([0; 16]),
-        recipient: agreement.recipient().name.clone(),
-        agreement: agreement.id().clone(),
-        agreement_version: agreement.version(),
-        agreement_digest: agreement.digest(),
-        kind: counterfoil_policy::agreement::FlowKind::Exchange,
-        purpose: args
-            .purpose
-            .as_deref()
-            .map_or(Ok(agreement.purpose()), parse)?,
+    let queries = args.queries.iter().map(|text| parse::<Query>(text));
+    let tags = args.tags.iter().map(|tag| parse(tag));
+    let asked = Asked {
+        queries: queries.collect::<Result<_, _>>()?,
+        delta: args.delta.as_deref().map(parse).transpose()?,
+    };
+    let imagined = Imagined {
+        kind,
+        tags: tags.collect::<Result<_, _>>()?,
+        measure: measured.then_some(asked),
         segment: args.segment.as_deref().map(parse).transpose()?,
-        identifier: match (&args.by, first) {
-            (Some(by), _) => parse(by)?,
-            (None, Some(first)) => first,
-            (None, None) => return Err(made_up()),
-        },
-        tags,
-        measure: None,
+        identifier: args.by.as_deref().map(parse).transpose()?,
+        purpose: args.purpose.as_deref().map(parse).transpose()?,
         set_size: args.set_size,
-        delivery_suite: parse("none")?,
-        delivery_key: DeliveryKey::from_bytes(vec![0]).ok_or_else(made_up)?,
-        issued_at: now,
-        expires_at: now.saturating_add_seconds(60),
-        user,
     };
-    let facts = Facts {
-        status: held.status,
-        agreement,
-        caller: &agreement.recipient().name,
-        usage: Usage::default(),
-        owner_limits: OwnerLimits::default(),
-        assessments: Assessments::default(),
-        now,
+    let rules = Rules::built_in();
+    Ok(foresee(rules, &agreement, status, now, &imagined))
+}
+
+/// An agreement of this party: in force, else the latest that is being signed; or the text of one, as a file, as if it were.
+fn held(path: &Path, named: &str) -> Result<(Agreement, AgreementStatus, Timestamp), Failure> {
+    let file = Path::new(named);
+    if super::is_agreement_file(file) {
+        let library = taxonomies::library(path)?;
+        let agreement = super::agreement::parsed(file, &library)?;
+        let now = Clock::system().now().max(agreement.begins());
+        return Ok((agreement, AgreementStatus::Active, now));
+    }
+    let home = open(path)?;
+    let id = parse(named)?;
+    let held = match agreements::find(&home, &id, 0)? {
+        Some(held) => held,
+        None => {
+            let (latest, _) = agreements::latest_agreement(&home, &id)?;
+            let found = agreements::find(&home, &id, latest.version())?;
+            found.ok_or_else(|| Failure::new("unexpected", 1, "the agreement is not here"))?
+        }
     };
-    Ok(explain(Rules::built_in(), &facts, &body))
+    Ok((held.agreement, held.status, home.clock().now()))
 }
 
 fn told(explanation: &Explanation) -> String {

@@ -412,14 +412,12 @@ fn faults_strangers_and_foreign_keys_are_refused() {
 fn lint_and_template_fit() {
     let scene = scene();
     let text = template(&scene.owner, scene.recipient.org(), Take::Owner).unwrap();
-    let report = lint(&text, &Library::built_in(), &[]);
+    let linted = |text: &str| lint(text, &Library::built_in(), &[], scene.owner.clock().now());
+    let report = linted(&text);
     assert!(report.valid && report.findings.is_empty(), "{report:?}");
+    assert!(report.obstacles.is_empty(), "{report:?}");
     assert!(propose(&scene.owner, &text, &user("alice")).is_ok());
-    let report = lint(
-        &text.replace("k = 10", "k = \"ten\""),
-        &Library::built_in(),
-        &[],
-    );
+    let report = linted(&text.replace("k = 10", "k = \"ten\""));
     assert!(
         !report.valid && report.findings.iter().any(|f| f.path == "k"),
         "{report:?}"
