@@ -20,7 +20,11 @@
 //! [`Tag::loss_ppm`] says; a suppressed row counts as `*` in every tag.
 //!
 //! Marks (a watermark) are put in before k is counted ([`Table::mark`]), so that none betrays itself by a combination that
-//! would have been removed: a row of a marked combination under k loses its marks first, and only then is told coarser.
+//! would have been removed. From then on the marked cells are the rows: all that is counted, told coarser and delivered is a
+//! function of them, and the cells before are not kept. So whoever chooses which rows come together, in one flow or in many,
+//! learns of a row at most what its marked cells say. A row that gave its marks up when they are rare would be cleaned of
+//! them by whoever can make it rare. What is told coarser is above the marked value, and so as near to the true one as that
+//! is: within the agreed bounds of the mark, perhaps on the other side of a band's edge.
 //!
 //! What it does not do: rows of a group may still share a value that is sensitive
 //! (l-diversity), someone who knows this algorithm may infer a little from what was
@@ -77,8 +81,6 @@ pub struct Table {
     keys: Keys,
     /// Group of each row.
     rows: Vec<u32>,
-    /// Group of each row before it was marked; empty if none was.
-    unmarked: Vec<u32>,
     scratch: Vec<u32>,
 }
 
@@ -94,7 +96,6 @@ impl Table {
             keys: Keys::new(columns.len()),
             columns,
             rows: Vec::new(),
-            unmarked: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -135,13 +136,9 @@ impl Table {
         self.rows.iter().filter_map(of_row)
     }
 
-    /// Puts marks into a column: other cells for some rows. A row whose marked combination has under k rows gets back what
-    /// it had. Rows are added before anything is marked; a cell that its tag does not admit changes nothing.
+    /// Puts marks into a column: other cells for some rows, which take the place of what was there. A cell that its tag
+    /// does not admit changes nothing.
     pub fn mark<'c>(&mut self, column: usize, changes: impl IntoIterator<Item = (usize, &'c str)>) {
-        let mut changes = changes.into_iter().peekable();
-        if self.unmarked.is_empty() && changes.peek().is_some() {
-            self.unmarked.clone_from(&self.rows);
-        }
         for (row, cell) in changes {
             let code = self.columns.get_mut(column).map(|column| column.code(cell));
             let (Some(Ok(code)), Some(group)) = (code, self.rows.get_mut(row)) else {
@@ -156,32 +153,13 @@ impl Table {
         }
     }
 
-    /// Takes the marks back where a combination has under `k` rows. Once suffices: combinations only gain rows by it.
-    /// Tells of which rows.
-    fn unmark(&mut self, k: u32) -> Vec<bool> {
-        let sizes = Sizes::of(self.keys.len(), self.rows.iter().copied());
-        let rows = self.rows.iter_mut().zip(&self.unmarked);
-        rows.map(|(group, unmarked)| {
-            let taken_back = sizes.rows(*group) < k && group != unmarked;
-            if taken_back {
-                *group = *unmarked;
-            }
-            taken_back
-        })
-        .collect()
-    }
-
-    /// For each column the share of the delivered cells that show what marks made of them.
-    fn marks_left(&self, taken_back: &[bool], kept: &[(u32, u32)]) -> Vec<f64> {
+    /// For each column the share of the delivered cells that are told as they were before k was counted.
+    fn cells_left(&self, kept: &[(u32, u32)]) -> Vec<f64> {
         let mut left = vec![0_u32; self.columns.len()];
         for (row, told) in kept {
-            let row = *row as usize;
-            let Some(own) = self.rows.get(row) else {
+            let Some(own) = self.rows.get(*row as usize) else {
                 continue;
             };
-            if taken_back.get(row) == Some(&true) {
-                continue;
-            }
             let cells = self.keys.codes(*own).iter().zip(self.keys.codes(*told));
             for (left, (own, told)) in left.iter_mut().zip(cells) {
                 *left += u32::from(own == told);
@@ -206,10 +184,9 @@ impl Table {
     /// Generalises, then suppresses, until no combination has fewer than `k` rows.
     ///
     /// The outcome is a function of the multiset of rows: another order of the same rows gives
-    /// the same cells in that order.
+    /// the same cells in that order. Rows are those with marks: nothing else is left of a row that has some.
     #[must_use]
     pub fn minimise(mut self, k: u32) -> Minimised {
-        let taken_back = self.unmark(k);
         self.columns.iter_mut().for_each(Column::close);
         let told = self.told(k);
         let moves = || {
@@ -223,9 +200,9 @@ impl Table {
         let kept = kept.filter_map(|(index, group)| Some((index, group.filter(large)?)));
         let kept: Vec<(u32, u32)> = kept.collect();
         let report = Report::of(&self.columns, &self.keys, &self.rows, &kept);
-        let marks_left = self.marks_left(&taken_back, &kept);
+        let cells_left = self.cells_left(&kept);
         Minimised {
-            marks_left,
+            cells_left,
             columns: self.columns,
             keys: self.keys,
             kept,
@@ -237,7 +214,7 @@ impl Table {
     fn told(&mut self, k: u32) -> Vec<Option<u32>> {
         let sizes = Sizes::of(self.keys.len(), self.rows.iter().copied());
         let all = 0..self.keys.len();
-        // A combination that marks left, or that was given back, is nobody's any more.
+        // A combination that marks have left is nobody's any more.
         let held = all.filter(|group| sizes.rows(*group) > 0);
         let (large, small): (Vec<u32>, Vec<u32>) = held.partition(|group| sizes.rows(*group) >= k);
         let mut places: Vec<Option<Place>> = (0..self.keys.len())
@@ -304,7 +281,7 @@ pub struct Minimised {
     keys: Keys,
     kept: Vec<(u32, u32)>,
     report: Report,
-    marks_left: Vec<f64>,
+    cells_left: Vec<f64>,
 }
 
 impl Minimised {
@@ -314,11 +291,10 @@ impl Minimised {
         &self.report
     }
 
-    /// For each column the share of the delivered cells that show what marks made of them, 0 to 1: neither was the row
-    /// given back what it had, nor is the cell told coarser. It counts cells that marks had no need to change too.
+    /// For each column the share of the delivered cells that are not told coarser, 0 to 1: only these show marks.
     #[must_use]
-    pub fn marks_left(&self) -> &[f64] {
-        &self.marks_left
+    pub fn cells_left(&self) -> &[f64] {
+        &self.cells_left
     }
 
     /// Rows kept.

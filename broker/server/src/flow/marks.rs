@@ -99,7 +99,7 @@ impl Marked {
         })
     }
 
-    /// Takes marks back, then generalises, then suppresses, until no combination has fewer than `k` rows.
+    /// Generalises the marked cells, then suppresses, until no combination has fewer than `k` rows.
     pub(crate) fn minimise(self, k: u32) -> Result<Minimal, ValueError> {
         let minimised = self.table.minimise(k);
         let codes = self.marks.as_ref().and_then(|marks| marks.codes.clone());
@@ -115,13 +115,13 @@ impl Marked {
 }
 
 impl Marks {
-    /// What can be promised of the cells that k left as they were marked. The number of rows is told in a bucket, so it is
+    /// What can be promised of the cells that k left as they were marked (coarser ones show no marks). The number of rows is told in a bucket, so it is
     /// the bucket's least of which something can be promised.
     fn left_in(self, minimised: &Minimised) -> Result<ReleaseMarks, ValueError> {
         let shown = |column: &counterfoil_watermark::Column| {
             let of_tag = |tag: &TagName| tag.as_str() == column.name();
             let place = self.tags.iter().position(of_tag);
-            place.and_then(|place| minimised.marks_left().get(place).copied())
+            place.and_then(|place| minimised.cells_left().get(place).copied())
         };
         let reach = Reach::thinned(&self.lineage, |column| shown(column).unwrap_or(0.0));
         let rows = CoarseCount::of(minimised.report().after).at_least();

@@ -32,9 +32,9 @@ struct Got {
     marks: ReleaseMarks,
 }
 
-fn common(agreement: &Agreement) -> Common {
-    let rows: Vec<_> = (0..CUSTOMERS).map(|c| (c, cells(c))).collect();
-    let recipient: Vec<_> = (0..CUSTOMERS).collect();
+fn common(agreement: &Agreement, customers: u32) -> Common {
+    let rows: Vec<_> = (0..customers).map(|c| (c, cells(c))).collect();
+    let recipient: Vec<_> = (0..customers).collect();
     let (rows, keys) = submissions(agreement, &rows, &recipient);
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
     let mut common = Common::new(tags.into_iter(), agreement.marks().map(MarkTerms::bits));
@@ -44,10 +44,14 @@ fn common(agreement: &Agreement) -> Common {
 }
 
 fn got(agreement: &Agreement, recipient: &str, flow: &str, k: u32) -> Got {
+    got_of(agreement, recipient, flow, k, CUSTOMERS)
+}
+
+fn got_of(agreement: &Agreement, recipient: &str, flow: &str, k: u32, customers: u32) -> Got {
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
     let whose = Whose { recipient, flow };
     let master = MasterKey::from_bytes([7; 32]);
-    let common = common(agreement);
+    let common = common(agreement, customers);
     let (table, _, mark_tags) = common.parts();
     let mark_tags: Vec<u32> = mark_tags.iter().map(|tag| tag.get()).collect();
     let cells = table.cells(0).zip(table.cells(1));
@@ -140,7 +144,7 @@ fn what_is_promised_is_of_the_cells_that_k_left_as_they_were_marked() {
     let agreement = terms();
     let all = got(&agreement, "insurer", "flow-1", 2).marks;
     assert!(all.rows_needed.is_some());
-    // Every combination had some 444 rows: with a larger k marks are taken back, or cells told coarser.
+    // Every combination had some 444 rows: with a larger k some cells are told coarser.
     let few = got(&agreement, "insurer", "flow-1", 700).marks;
     assert!(
         few.rows_needed
@@ -148,6 +152,32 @@ fn what_is_promised_is_of_the_cells_that_k_left_as_they_were_marked() {
         "{few:?}"
     );
     assert!(few.colluders_max < all.colluders_max, "{few:?}");
+}
+
+/// Whether a cell is another or anything above it.
+fn is_above(tag: &Tag, cell: &str, told: &str) -> bool {
+    let cell = tag.admit(cell).ok();
+    let mut above = std::iter::successors(cell, |value| tag.coarser(value));
+    above.any(|value| value.as_str() == told)
+}
+
+#[test]
+fn who_asks_again_with_other_rows_learns_nothing_but_marked_cells() {
+    let agreement = terms();
+    let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
+    // Nothing is told coarser in the first flow. In the second fewer rows make some marked combinations rare.
+    let all = got(&agreement, "insurer", "flow-1", 1);
+    let (few, k) = (60, 6);
+    let again = got_of(&agreement, "insurer", "flow-1", k, few);
+    let mut coarser = 0;
+    for (id, told) in &again.rows {
+        let marked = &all.rows[id];
+        coarser += usize::from(told != marked);
+        for ((tag, marked), told) in tags.iter().zip(marked).zip(told) {
+            assert!(is_above(tag, marked, told), "{told} is not above {marked}");
+        }
+    }
+    assert!(coarser > 0);
 }
 
 #[test]
