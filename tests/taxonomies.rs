@@ -67,6 +67,8 @@ fn a_mapping_is_checked_before_anything_runs() {
         (&40.into(), &true.into())
     );
     assert_eq!(dataset["identifiers"][0]["valid"], 40);
+    // The one without a number has no animal either.
+    assert_eq!(dataset["whole"], 30);
     let tag = |name: &str| {
         let tags = dataset["tags"].as_array().unwrap();
         tags.iter().find(|tag| tag["tag"] == name).unwrap().clone()
@@ -84,8 +86,11 @@ fn a_mapping_is_checked_before_anything_runs() {
     let tier = tag("wealth_tier");
     assert_eq!(tier["mapped"], 39);
     assert_eq!(
-        tier["unmapped"]["rows"]["the cell is not a decimal number"]["first"],
-        serde_json::json!([9])
+        tier["unmapped"]["rows"],
+        serde_json::json!({
+            "the cell is not a decimal number like 1234.5; write it without separators, unit or sign of a currency":
+                { "count": 1, "first": [9] }
+        })
     );
     assert_eq!(
         tag("years_as_customer")["delivered"]
@@ -100,6 +105,47 @@ fn a_mapping_is_checked_before_anything_runs() {
         assert_eq!(sample.contains(told), told != "`4`", "{told}: {sample}");
     }
     run(&home, ["dataset", "check", "nobody"]).fails(3, &["it has customers"]);
+}
+
+#[test]
+fn a_mapping_that_leaves_an_agreement_nothing_is_found_before_a_flow() {
+    let world = World::joined();
+    bank(&world);
+    let home = world.home("bank");
+    let own = "name = \"bank-own\"\nversion = 1";
+    let text = world
+        .agreement_text(1)
+        .replace("name = \"cn-finance\"\nversion = 1", own);
+    let file = world.path("agreement.toml");
+    fs::write(&file, text).unwrap();
+    let check = |mapping: &str| {
+        fs::write(home.join("datasets.toml"), format!("{DATASETS}{mapping}")).unwrap();
+        let command = ["dataset", "check", "--agreement", file.to_str().unwrap()];
+        run(&home, command)
+    };
+    let missing = "no column of dataset `customers` is mapped to the agreement's tag `age_band`";
+    check("").fails(3, &[missing, "add `age_band = \"COLUMN\"`"]);
+
+    // Each tag has rows, and an exchange of both has those that have both.
+    let housing = |rents: &str| {
+        let values = format!("{{ \"2\" = \"own\", \"{rents}\" = \"rent\" }}");
+        format!("age_band = \"years\"\nhousing = {{ column = \"animal\", values = {values} }}\n")
+    };
+    let told = check(&housing("3")).ok();
+    let whole = "20 of 40 rows have an identifier and a value in every tag of the agreement";
+    assert!(told.contains(whole), "{told}");
+    let customers = customers().replace(",much,", ",0,");
+    // Who has an animal that counts as a home has no number of years.
+    let without_years = customers.lines().map(|line| match line.split(',').nth(1) {
+        Some("2" | "3") => format!("{},\n", line.rsplit_once(',').unwrap().0),
+        _ => format!("{line}\n"),
+    });
+    fs::write(
+        world.path("customers.csv"),
+        without_years.collect::<String>(),
+    )
+    .unwrap();
+    check(&housing("3")).fails(3, &["no row a value in every tag"]);
 }
 
 #[test]
@@ -175,6 +221,9 @@ fn a_taxonomy_other_than_the_agreements_is_found_before_a_flow() {
     fs::write(&file, &text).unwrap();
     let file = file.to_str().unwrap();
     let check = |agreement: &str| run(&home, ["dataset", "check", "--agreement", agreement]);
+    let housing = "{ column = \"animal\", values = { \"1\" = \"own\", \"2\" = \"rent\" } }";
+    let mapped = format!("{DATASETS}age_band = \"years\"\nhousing = {housing}\n");
+    fs::write(home.join("datasets.toml"), &mapped).unwrap();
 
     // Missing: the text names its own line.
     let line = format!("agreement.toml`: line {line}: taxonomy");
@@ -188,7 +237,7 @@ fn a_taxonomy_other_than_the_agreements_is_found_before_a_flow() {
     check(file).fails(3, &older);
     run(&home, ["agreement", "propose", file, "--as", "ana"]).ok();
     check(AGREEMENT).fails(3, &older);
-    let datasets = DATASETS.replace("\"bank-own\", version = 1", "\"bank-own\", version = 2");
+    let datasets = mapped.replace("\"bank-own\", version = 1", "\"bank-own\", version = 2");
     fs::write(home.join("datasets.toml"), datasets).unwrap();
     check(file).ok();
     check(AGREEMENT).ok();
@@ -201,7 +250,7 @@ fn a_taxonomy_other_than_the_agreements_is_found_before_a_flow() {
     check(AGREEMENT).fails(3, &[&stored, "says something else here"]);
     // Gone: the mapping is of the older one again.
     fs::remove_file(folder.join("later.toml")).unwrap();
-    fs::write(home.join("datasets.toml"), DATASETS).unwrap();
+    fs::write(home.join("datasets.toml"), &mapped).unwrap();
     check(AGREEMENT).fails(3, &[older[0], "its file belongs into"]);
 }
 

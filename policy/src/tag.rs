@@ -127,10 +127,12 @@ pub enum Unmapped {
     #[error("the value is outside the tag's domain; map it to one of the agreed values")]
     OutsideDomain,
     /// Not an exact decimal.
-    #[error("the cell is not a decimal number")]
+    #[error(
+        "the cell is not a decimal number like 1234.5; write it without separators, unit or sign of a currency"
+    )]
     NotANumber,
     /// Not a full-date.
-    #[error("the cell is not a date like 2026-11-23")]
+    #[error("the cell is not a date like 2026-11-23; name another form with `date` in the mapping")]
     NotADate,
     /// A number or date below the tag's `min` or above its `max`.
     #[error(

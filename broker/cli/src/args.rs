@@ -300,7 +300,8 @@ pub(crate) enum TaxonomyCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatasetCommand {
     /// Read rows of datasets.toml's sources and tell per tag what is mapped, what is not, and what is delivered,
-    /// and which consent records are refused; ends with 3 if a column has no usable value at all or a record is refused
+    /// and which consent records are refused; ends with 3 if a column has no usable value at all, if no row has a value in
+    /// every tag of the agreement, or if a record is refused
     Check {
         /// One dataset; else all
         name: Option<String>,

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::failure::Failure;
 
@@ -84,11 +85,11 @@ fn paint_error(text: &str) -> String {
     }
 }
 
-/// Columns with two spaces between them; the last is not padded.
+/// Columns with two spaces between them; the last is not padded. A Chinese character is as wide as two others.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells.map(|cell| cell.width()).max().unwrap_or(0)
     };
     let mut text = String::new();
     for row in rows {
@@ -98,7 +99,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
             line.push_str("  ");
             line.extend(std::iter::repeat_n(
                 ' ',
-                width(column).saturating_sub(cell.chars().count()),
+                width(column).saturating_sub(cell.width()),
             ));
         }
         text.push_str(line.trim_end());

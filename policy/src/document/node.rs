@@ -55,9 +55,18 @@ pub(crate) fn from_toml(text: &str) -> Result<Node, Findings> {
         line: error.span().map(|span| lines.line(&span)),
         path: String::new(),
         problem: error.message().replace('\n', ", "),
-        would_pass: "TOML 1.0, like the template shows".to_owned(),
+        would_pass: toml_would_pass(error.message()).to_owned(),
     };
     Err(Findings::new(errors.into_iter().map(finding).collect()))
+}
+
+/// What to do about a syntax error, by its message. A value in another script than Latin is easily written as a key.
+fn toml_would_pass(message: &str) -> &'static str {
+    if message.contains("invalid unquoted key") {
+        "the key in quotes, as in `\"三星\" = ..`"
+    } else {
+        "TOML 1.0, like the template shows"
+    }
 }
 
 fn toml_table(table: DeTable<'_>, lines: &Lines) -> NodeValue {

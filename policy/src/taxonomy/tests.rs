@@ -304,6 +304,13 @@ fn every_fault_names_file_line_and_what_would_pass() {
             "how much is needed",
             "needed = false",
         ),
+        (
+            "{ cat = \"small\"",
+            "{ 猫 = \"small\"",
+            14,
+            "invalid unquoted key",
+            "the key in quotes",
+        ),
     ] {
         assert!(OWN.contains(from), "{from}");
         let error = loaded(&OWN.replacen(from, to, 1)).expect_err(to);

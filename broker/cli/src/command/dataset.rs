@@ -26,14 +26,20 @@ pub(crate) fn run(home: &Path, command: DatasetCommand, ui: Ui) -> Result<(), Fa
     let library = taxonomies::library(home)?;
     let path = home.join(DATASETS);
     let file = DatasetFile::read(&path, &library).map_err(Error::from)?;
-    let forms = match agreement {
+    let agreement = match agreement {
         Some(agreement) => {
             let (agreement, held) = find(home, &agreement, &library)?;
             let held = (&agreement, held.as_path());
             agreements::check_taxonomy(home, held, &library, (&file, &path))?;
-            agreement.tags().to_vec()
+            agreements::check_mapped(&agreement, (&file, &path))?;
+            Some(agreement)
         }
-        None => Vec::new(),
+        None => None,
+    };
+    // The agreement says nothing of other datasets.
+    let agreed = |dataset: &str| {
+        let agreement = agreement.as_ref();
+        agreement.filter(|agreement| agreement.dataset().as_str() == dataset)
     };
     let wanted = |dataset: &str| name.as_deref().is_none_or(|name| name == dataset);
     let mut reports = Vec::new();
@@ -42,7 +48,8 @@ pub(crate) fn run(home: &Path, command: DatasetCommand, ui: Ui) -> Result<(), Fa
         .iter()
         .filter(|dataset| wanted(dataset.name()))
     {
-        let report = check_dataset(dataset, &forms, rows.unwrap_or(u64::MAX));
+        let forms = agreed(dataset.name()).map_or(&[][..], Agreement::tags);
+        let report = check_dataset(dataset, forms, rows.unwrap_or(u64::MAX));
         reports.push(report.map_err(Error::from)?);
     }
     if reports.is_empty() {
@@ -58,7 +65,10 @@ pub(crate) fn run(home: &Path, command: DatasetCommand, ui: Ui) -> Result<(), Fa
         )));
     }
     ui.result(&json!({ "datasets": reports }), || {
-        reports.iter().map(describe).collect::<Vec<_>>().join("\n")
+        let told = reports
+            .iter()
+            .map(|report| describe(report, agreed(&report.dataset).is_some()));
+        told.collect::<Vec<_>>().join("\n")
     })?;
     match unusable(&reports, &path) {
         Some(failure) => Err(failure.after_result()),
@@ -90,7 +100,7 @@ fn unusable(reports: &[DatasetReport], path: &Path) -> Option<Failure> {
             "mapping_unusable",
             3,
             format!(
-                "a column of `{}` has no usable value at all: correct its mapping",
+                "a column of `{}` has no usable value at all, or no row a value in every tag: correct the mapping",
                 path.display()
             ),
         )
@@ -107,7 +117,7 @@ fn find(home: &Path, named: &str, library: &Library) -> Result<(Agreement, PathB
     Ok((agreement, file.to_owned()))
 }
 
-fn describe(report: &DatasetReport) -> String {
+fn describe(report: &DatasetReport, agreed: bool) -> String {
     let all = if report.complete { "all" } else { "the first" };
     let mut text = format!(
         "dataset `{}`: {all} {} rows of {}, mapped to {}\n",
@@ -140,6 +150,12 @@ fn describe(report: &DatasetReport) -> String {
         ]);
     }
     text += &table(&rows);
+    text += &format!(
+        "  {} of {} rows have an identifier and a value in every tag{}\n",
+        report.whole,
+        report.rows,
+        if agreed { " of the agreement" } else { "" }
+    );
     for cells in report.tags.iter().filter_map(|tag| tag.unmapped.as_ref()) {
         text += &format!("  unmapped: {cells}\n");
     }

@@ -62,8 +62,12 @@ pub fn unfit(home: &Home) -> Result<Vec<Unfit>> {
     Ok(all)
 }
 
-/// Whether each tag that the agreement delivers, or by which its segments choose, has a column.
-fn check_mapped(agreement: &Agreement, (datasets, file): (&DatasetFile, &Path)) -> Result<()> {
+/// Whether each tag that the agreement delivers, or by which its segments choose, has a column in the datasets, which `file`
+/// holds.
+///
+/// # Errors
+/// [`Error::Input`], with file and what to do: the dataset or the mapping of a tag is missing.
+pub fn check_mapped(agreement: &Agreement, (datasets, file): (&DatasetFile, &Path)) -> Result<()> {
     let name = agreement.dataset();
     let in_file = |what: String| Error::Input(format!("`{}`: {what}", file.display()));
     let dataset = datasets.dataset(name.as_str()).ok_or_else(|| {

@@ -29,7 +29,7 @@ mod lint;
 mod record;
 mod wire;
 
-pub use fit::{Unfit, check_taxonomy, unfit};
+pub use fit::{Unfit, check_mapped, check_taxonomy, unfit};
 pub use info::{AgreementInfo, Listing, Signed, Skipped, Status};
 pub use lint::{LintReport, lint};
 use record::Record;

@@ -34,6 +34,9 @@ pub struct DatasetReport {
     pub complete: bool,
     /// Rows that cannot be read at all.
     pub bad: Lines,
+    /// Rows with an identifier and a value in every tag, of the agreement if one was given: no other takes part in a flow that
+    /// asks for all of them.
+    pub whole: u64,
     /// The identifier columns.
     pub identifiers: Vec<IdentifierReport>,
     /// The tags.
@@ -42,7 +45,7 @@ pub struct DatasetReport {
     pub consent: Option<ConsentReport>,
     /// The canaries, by identifier column, if the dataset has any.
     pub canaries: Vec<CanaryReport>,
-    /// Every identifier column and every tag has a value in some row.
+    /// Every identifier column and every tag has a value in some row; and where an agreement was given, some row is whole.
     #[serde(rename = "mapped")]
     pub is_mapped: bool,
     /// That, and every consent record can be relied on, and there are canaries enough where there are any.
@@ -156,6 +159,9 @@ fn check_canaries(records: &CanaryRecords, column: &IdentifierColumn) -> CanaryR
 struct Check<'d> {
     rows: u64,
     bad: Lines,
+    whole: u64,
+    /// A flow asks for the tags of an agreement, and not for whatever is mapped.
+    is_agreed: bool,
     identifiers: Vec<(&'d IdentifierColumn, IdentifierReport)>,
     tags: Vec<TagCheck<'d>>,
 }
@@ -163,6 +169,8 @@ struct Check<'d> {
 struct TagCheck<'d> {
     mapping: &'d Mapping,
     form: Tag,
+    /// A flow for all tags asks for it.
+    is_wanted: bool,
     tally: Tally,
     mapped: u64,
     suppressed: u64,
@@ -186,6 +194,7 @@ impl<'d> Check<'d> {
                 .find(|form| form.name() == mapping.tag().name());
             TagCheck {
                 mapping,
+                is_wanted: agreed.is_some() || forms.is_empty(),
                 form: agreed
                     .cloned()
                     .unwrap_or_else(|| mapping.tag().at_first_level()),
@@ -198,29 +207,39 @@ impl<'d> Check<'d> {
         Self {
             rows: 0,
             bad: Lines::default(),
+            whole: 0,
+            is_agreed: !forms.is_empty(),
             identifiers: identifiers.collect(),
             tags: tags.collect(),
         }
     }
 
     fn take(&mut self, row: &Row<'_>) {
+        let mut is_matched = false;
         for (column, report) in &mut self.identifiers {
             let cell = row.get(column.column()).unwrap_or_default();
             match column.normaliser().normalise(cell) {
-                Ok(_) => report.valid += 1,
+                Ok(_) => {
+                    report.valid += 1;
+                    is_matched = true;
+                }
                 Err(_) => report.invalid.add(row.line()),
             }
         }
+        let mut is_whole = is_matched;
         for tag in &mut self.tags {
-            tag.take(row);
+            let has_value = tag.take(row);
+            is_whole &= has_value || !tag.is_wanted;
         }
+        self.whole += u64::from(is_whole);
     }
 
     fn finish(self, dataset: &Dataset, source: String, complete: bool) -> DatasetReport {
         let identifiers: Vec<_> = self.identifiers.into_iter().map(|(_, told)| told).collect();
         let tags: Vec<_> = self.tags.into_iter().map(TagCheck::finish).collect();
         let is_mapped = identifiers.iter().all(|column| column.valid > 0)
-            && tags.iter().all(|tag| tag.mapped + tag.suppressed > 0);
+            && tags.iter().all(|tag| tag.mapped + tag.suppressed > 0)
+            && (self.whole > 0 || !self.is_agreed);
         DatasetReport {
             dataset: dataset.name().to_owned(),
             source,
@@ -228,6 +247,7 @@ impl<'d> Check<'d> {
             rows: self.rows,
             complete,
             bad: self.bad,
+            whole: self.whole,
             identifiers,
             tags,
             consent: None,
@@ -239,25 +259,30 @@ impl<'d> Check<'d> {
 }
 
 impl TagCheck<'_> {
-    fn take(&mut self, row: &Row<'_>) {
+    /// Whether the row takes part in a flow that asks for the tag.
+    fn take(&mut self, row: &Row<'_>) -> bool {
         let cell = row.get(self.mapping.column()).unwrap_or_default();
         let told = match self.mapping.value(cell) {
             Ok(Some(value)) => self.form.generalise(&value),
             Ok(None) => {
                 self.suppressed += 1;
-                return;
+                return true;
             }
             Err(why) => Err(why),
         };
         match told {
+            Err(why) => {
+                self.tally.add(row.line(), cell, why);
+                false
+            }
             Ok(value) => {
                 self.mapped += 1;
                 if self.delivered.len() < COUNTED_MAX || self.delivered.contains_key(value.as_str())
                 {
                     *self.delivered.entry(value.as_str().into()).or_default() += 1;
                 }
+                true
             }
-            Err(why) => self.tally.add(row.line(), cell, why),
         }
     }
 

@@ -94,6 +94,17 @@ pub struct DatasetError {
     pub fault: DatasetFault,
 }
 
+/// Only the message: the whole error quotes the line, which may hold a password.
+fn syntax_fault(message: &str) -> DatasetFault {
+    // A cell in another script than Latin is easily written as a key.
+    let advice = if message.contains("invalid unquoted key") {
+        ": put it in quotes"
+    } else {
+        ""
+    };
+    DatasetFault::Syntax(redact(message) + advice)
+}
+
 fn place(file: Option<&Path>, line: usize) -> String {
     let file = file.map(|file| format!("`{}`: ", file.display()));
     let line = (line > 0).then(|| format!("line {line}: "));
@@ -163,8 +174,7 @@ impl DatasetFile {
         let raw: RawFile = toml::from_str(text).map_err(|error| DatasetError {
             file: None,
             line: error.span().map_or(1, |span| lines.at(&span)),
-            // Only the message: the whole error quotes the line, which may hold a password.
-            fault: DatasetFault::Syntax(redact(error.message())),
+            fault: syntax_fault(error.message()),
         })?;
         let mut taken = Names::new("dataset");
         let mut datasets = Vec::with_capacity(raw.dataset.len());

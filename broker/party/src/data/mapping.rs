@@ -63,6 +63,14 @@ impl Mapping {
         &self.tag
     }
 
+    /// The form in which the column's dates are written, if the mapping names one.
+    pub(super) fn date_form(&self) -> Option<&'static str> {
+        match &self.rule {
+            Rule::Date(pattern) => Some(pattern.0),
+            _ => None,
+        }
+    }
+
     /// The cell as a value of the tag, not generalised; `None` if nothing is to be told.
     ///
     /// # Errors
@@ -100,12 +108,13 @@ impl Bands {
     }
 }
 
-/// The places of year, month and day in dates of one form, like `dd.mm.yyyy`.
+/// The places of year, month and day in dates of one form, like `dd.mm.yyyy`. Between marks a month or a day may have one
+/// digit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DatePattern(&'static str);
 
 impl DatePattern {
-    const KNOWN: [&'static str; 7] = [
+    const KNOWN: [&'static str; 8] = [
         "yyyy-mm-dd",
         "yyyy/mm/dd",
         "yyyy.mm.dd",
@@ -113,25 +122,38 @@ impl DatePattern {
         "dd/mm/yyyy",
         "dd.mm.yyyy",
         "mm/dd/yyyy",
+        "yyyy年mm月dd日",
     ];
 
     /// The date as the tag reads it; `None` if the cell has another form. Whether there is
     /// such a day, the tag says.
     fn read(&self, cell: &str) -> Option<String> {
-        if cell.len() != self.0.len() {
-            return None;
-        }
+        let is_packed = self.0 == "yyyymmdd";
         let (mut year, mut month, mut day) = (String::new(), String::new(), String::new());
-        for (place, c) in self.0.chars().zip(cell.chars()) {
-            match place {
-                'y' => year.push(c),
-                'm' => month.push(c),
-                'd' => day.push(c),
-                other if other == c => {}
-                _ => return None,
+        let mut cell = cell.chars().peekable();
+        let mut places = self.0.chars().peekable();
+        while let Some(place) = places.next() {
+            let (field, least, most) = match place {
+                'y' => (&mut year, 4, 4),
+                'm' => (&mut month, if is_packed { 2 } else { 1 }, 2),
+                'd' => (&mut day, if is_packed { 2 } else { 1 }, 2),
+                mark => {
+                    cell.next_if_eq(&mark)?;
+                    continue;
+                }
+            };
+            while places.next_if_eq(&place).is_some() {}
+            while field.len() < most
+                && let Some(digit) = cell.next_if(char::is_ascii_digit)
+            {
+                field.push(digit);
+            }
+            if field.len() < least {
+                return None;
             }
         }
-        Some(format!("{year}-{month}-{day}"))
+        let is_over = cell.next().is_none();
+        is_over.then(|| format!("{year}-{month:0>2}-{day:0>2}"))
     }
 }
 

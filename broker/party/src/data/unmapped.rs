@@ -52,6 +52,7 @@ pub struct ShownCell {
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     may_show: bool,
+    date_form: Option<&'static str>,
     cells: BTreeMap<Box<str>, u64>,
     told: UnmappedCells,
 }
@@ -61,6 +62,7 @@ impl Tally {
     pub(crate) fn new(mapping: &Mapping, is_identifier: bool) -> Self {
         Self {
             may_show: mapping.tag().kind().is_closed() && !is_identifier,
+            date_form: mapping.date_form(),
             cells: BTreeMap::new(),
             told: UnmappedCells {
                 tag: mapping.tag().name().to_string(),
@@ -72,7 +74,13 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, line: u64, cell: &str, why: Unmapped) {
-        self.told.rows.entry(why.to_string()).or_default().add(line);
+        let reason = match (why, self.date_form) {
+            (Unmapped::NotADate, Some(form)) => {
+                format!("the cell is not a date of the form {form}; correct it, or the mapping")
+            }
+            _ => why.to_string(),
+        };
+        self.told.rows.entry(reason).or_default().add(line);
         if !self.may_show || why == Unmapped::Empty {
             return;
         }
@@ -122,14 +130,19 @@ impl UnmappedCells {
 }
 
 impl std::fmt::Display for UnmappedCells {
-    /// `tag `x` (column `y`): 3 rows: the cell is empty (lines 2, 3, 9); cells `a` (4 rows)`.
+    /// `tag `x` (column `y`): 3 rows: the cell is empty (lines 2, 3, 9); cells that are not mapped: `a` (4 rows)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "tag `{}` (column `{}`)", self.tag, self.column)?;
-        for (why, lines) in &self.rows {
-            write!(f, ": {} rows: {why} (lines {lines})", lines.count)?;
+        for (index, (why, lines)) in self.rows.iter().enumerate() {
+            let before = if index == 0 { ": " } else { "; " };
+            write!(f, "{before}{} rows: {why} (lines {lines})", lines.count)?;
         }
         for (index, shown) in self.cells.iter().enumerate() {
-            let before = if index == 0 { "; such cells are" } else { "," };
+            let before = if index == 0 {
+                "; cells that are not mapped:"
+            } else {
+                ","
+            };
             write!(f, "{before} `{}` ({} rows)", shown.cell, shown.rows)?;
         }
         Ok(())

@@ -95,6 +95,50 @@ fn cells_become_values_of_the_tag() {
 }
 
 #[test]
+fn dates_are_read_in_the_form_that_the_mapping_names() {
+    let read = |form: &str, cell: &str| {
+        let file = parse(&GOOD.replace("dd.mm.yyyy", form)).unwrap();
+        let mapping = &file.dataset("customers").unwrap().tags()["customer_since"];
+        let told = mapping.value(cell).map(|value| value.unwrap().into_owned());
+        told.ok()
+    };
+    for (form, cell) in [
+        ("yyyy-mm-dd", "2024-3-5"),
+        ("yyyy/mm/dd", "2024/03/05"),
+        ("yyyy.mm.dd", "2024.3.05"),
+        ("yyyymmdd", "20240305"),
+        ("dd/mm/yyyy", "5/3/2024"),
+        ("dd.mm.yyyy", "05.3.2024"),
+        ("mm/dd/yyyy", "3/5/2024"),
+        ("yyyy年mm月dd日", "2024年3月5日"),
+        ("yyyy年mm月dd日", "2024年03月05日"),
+    ] {
+        assert_eq!(read(form, cell).as_deref(), Some("2024-03-05"), "{cell}");
+    }
+    for (form, cell) in [
+        ("yyyymmdd", "2024035"),
+        ("yyyymmdd", "202403051"),
+        ("yyyy/mm/dd", "24/3/5"),
+        ("yyyy/mm/dd", "2024//5"),
+        ("yyyy/mm/dd", "2024/003/5"),
+        ("yyyy/mm/dd", "2024/3/5 12:00"),
+        ("dd.mm.yyyy", "5/3/2024"),
+        ("yyyy年mm月dd日", "2024年3月5"),
+        ("yyyy年mm月dd日", "２０２４年3月5日"),
+    ] {
+        assert_eq!(read(form, cell), None, "{form} {cell}");
+    }
+}
+
+#[test]
+fn a_cell_in_chinese_is_a_key_in_quotes() {
+    let text = GOOD.replace("\"5\" = ", "激进 = ");
+    assert_ne!(text, GOOD);
+    let error = parse(&text).unwrap_err().to_string();
+    assert!(error.contains("put it in quotes"), "{error}");
+}
+
+#[test]
 fn no_password_in_debug() {
     let shown = format!("{:?}", parse(GOOD).unwrap());
     assert!(
@@ -218,7 +262,7 @@ fn every_fault_names_its_line_and_what_would_pass() {
             "dd.mm.yyyy",
             "d.m.yy",
             "line 14: this is not a form of dates, or the tag is none: give one of yyyy-mm-dd, yyyy/mm/dd, yyyy.mm.dd, \
-          yyyymmdd, dd/mm/yyyy, dd.mm.yyyy, mm/dd/yyyy",
+          yyyymmdd, dd/mm/yyyy, dd.mm.yyyy, mm/dd/yyyy, yyyy年mm月dd日",
         ),
         (
             "column = \"opened\"",
