@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use counterfoil_tests::ask::event_of;
 use counterfoil_tests::data::{phones, write_customers, write_policies};
@@ -223,14 +224,18 @@ fn a_file_that_was_never_marked_names_nobody() {
     assert_eq!(leaked.events("incident.opened").len(), 1);
 }
 
-/// The owner has no key of a symbol, and the broker none of a mark tag: with another trace key the same file, scored by the
-/// same broker, names nobody.
+/// The owner has no key of a symbol, and the broker none of a mark tag; the log has commitments to both, so nothing is scored
+/// under another. (What a broker finds with other tags: `without_the_owners_tags_or_the_brokers_keys_nothing_is_named`.)
 #[test]
-fn without_the_owners_key_the_broker_names_nobody() {
+fn another_key_than_the_owners_of_then_is_refused_and_the_owner_alone_scores_nothing() {
     let leaked = leaked();
     let file = leaked.write("leak.csv", leaked.table().as_bytes());
     let named = leaked.traced(&file);
     assert_eq!(named["report"]["accused"].as_array().unwrap().len(), 1);
+    let released = &leaked.events("release.intent")[0]["marks"]["tag_key"];
+    assert!(released.is_string());
+    assert_eq!(&named["report"]["tag_key"], released);
+    assert_eq!(&leaked.events("trace.authorised")[0]["tag_key"], released);
     let key = leaked
         .world
         .home("bank")
@@ -240,8 +245,11 @@ fn without_the_owners_key_the_broker_names_nobody() {
     let zeros = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     fs::write(&key, format!("trace-secret:{zeros}\n{made_for}")).unwrap();
     chmod_600(&key);
-    let blind = leaked.traced(&file);
-    assert_eq!(blind["report"]["accused"], serde_json::json!([]));
+    let refused = leaked.propose(&file, "ana");
+    assert_eq!(refused.exit, 7, "{}", refused.out);
+    assert!(refused.out.contains("is not the key that the log commits to"));
+    fs::write(&key, kept).unwrap();
+    chmod_600(&key);
     // And the owner alone scores nothing.
     let mut world = leaked.world;
     let file = file.to_str().unwrap().to_owned();
@@ -292,6 +300,33 @@ fn the_owners_key_is_not_made_anew_nor_used_for_another_column() {
     assert_ne!(exchanged.exit, 0);
     fs::write(&config, text).unwrap();
     leaked.world.exchange(&["--overwrite"]).ok();
+}
+
+/// With receipts and key gone the owner's agent cannot know that there was a key: the log does.
+#[test]
+fn an_old_copy_of_the_owners_home_brings_no_second_key_into_a_lineage() {
+    let mut world = World::agreed_with(|text| text + MARKS);
+    let all = phones(1, ROWS);
+    write_customers(&world.path("customers.csv"), &all);
+    write_policies(&world.path("policies.csv"), &all);
+    let (bank, old) = (world.home("bank"), world.path("bank.old"));
+    let copied = Command::new("cp").arg("-a").args([&bank, &old]).status();
+    assert!(copied.unwrap().success());
+    world.start_owner();
+    world.exchange(&[]).ok();
+    let owner = world.owner.as_mut().unwrap();
+    owner.wait_for("receipt verified and kept");
+    world.owner = None;
+    fs::remove_dir_all(&bank).unwrap();
+    fs::rename(&old, &bank).unwrap();
+    world.start_owner();
+    let refused = world.exchange(&["--overwrite"]);
+    assert_ne!(refused.exit, 0);
+    assert!(
+        refused.err.contains("is not the one that the log has for lineage"),
+        "{}",
+        refused.err
+    );
 }
 
 /// Nothing in the delivery can carry a mark, and what leaks are a few rows without any identifier.

@@ -57,6 +57,10 @@ pub struct TraceReport {
     /// Keys that the broker compared with their commitments in its log before it scored: those of all candidates, and the
     /// lineage's. Its word, over its signature.
     pub keys_compared: u64,
+    /// The commitment to the owner's key of mark tags, in the entries of the lineage's releases, which two people of the owner
+    /// signed for with the request. That the tags were made with it is their word until they open the key.
+    #[serde(default)]
+    pub tag_key: Option<String>,
     /// What is missing if nobody is named.
     pub shortfall: Option<Shortfall>,
 }

@@ -166,6 +166,12 @@ impl Commitment {
         Self::over(&[REFERENCE, lineage.as_bytes(), flow.as_bytes(), &key.key])
     }
 
+    /// To `K_trace` of a lineage, which the owner makes: it hides the key from the broker and fixes it for the lineage.
+    #[must_use]
+    pub fn to_trace(key: &TraceKey, lineage: &str) -> Self {
+        Self::over(&[TAG, lineage.as_bytes(), &key.0])
+    }
+
     /// As it stands in the log.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {

@@ -130,6 +130,7 @@ fn commitments() {
     let dataset = Commitment::to_dataset(&master().dataset(LINEAGE), LINEAGE);
     let recipient = Commitment::to_recipient(&recipient(), LINEAGE, "rcpt-007");
     let flow = Commitment::to_flow(&flow(), LINEAGE, "flow-042");
+    let trace = Commitment::to_trace(&TraceKey::from_bytes(counting(32)), LINEAGE);
     for (commitment, expected) in [
         (
             dataset,
@@ -142,6 +143,10 @@ fn commitments() {
         (
             flow,
             "29de54e16b7fbe7ef57937026145a666b8f01ff1c4449bb9e64ab08988e33312",
+        ),
+        (
+            trace,
+            "893a78154cc9a120ae4728786c910f33b208dc870aa654a9e0477ec19ff568f0",
         ),
     ] {
         assert_eq!(hex::encode(commitment.as_bytes()), expected);

@@ -2,10 +2,11 @@
 //!
 //! A log can be complete and signed and still tell of a release that nobody granted.
 //! [`History`] folds the entries in their order and notes what does not follow from what
-//! came before. Memory: some 200 bytes a flow and an agreement.
+//! came before. Memory: some 200 bytes a flow, an agreement and a scoring.
 
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,6 +17,8 @@ use crate::entry::{
     AgreementRef, Digest, Entry, Event, FlowGranted, FlowId, OrgName, ReleaseIntent,
     ReleaseOutcome, Timestamp,
 };
+
+use traces::{Found, Traces};
 
 /// How far a time may lie before the latest one seen: a broker's clock that is being
 /// corrected steps back, but not by more.
@@ -72,6 +75,28 @@ pub enum FindingKind {
     OutcomeWithoutIntent,
     /// The flow was not released before.
     AcknowledgedWithoutIntent,
+    /// An earlier release of the lineage commits to other keys of marks.
+    MarkKeyDiffers,
+    /// The digest, rows, lineage or key that is logged is not that of the signed request.
+    ScoringUnlikeRequest,
+    /// Maker and checker are not two people, each with a key.
+    ScoringByOnePerson,
+    /// Its key of mark tags is not the one that the lineage's releases commit to.
+    ScoringKeyDiffers,
+    /// The same signed request was scored before.
+    RequestScoredTwice,
+    /// No scoring of this owner was authorised at the index it names.
+    ScoringNotAuthorised,
+    /// The scoring had ended before.
+    ScoringEndedTwice,
+    /// The incident was opened before.
+    IncidentOpenedTwice,
+    /// The incident was not opened before, or for another file.
+    IncidentUnlikeScoring,
+    /// It names an institution to which nothing marked of this owner was released before.
+    NamedWithoutRelease,
+    /// The flow's owner had committed to no canaries at the index it names.
+    IncidentWithoutCanaries,
 }
 
 impl fmt::Display for Finding {
@@ -101,6 +126,33 @@ impl fmt::Display for Finding {
             FindingKind::AcknowledgedWithoutIntent => {
                 "it acknowledges a flow that was not released before"
             }
+            FindingKind::MarkKeyDiffers => {
+                "it commits to other keys of marks than an earlier release of its lineage"
+            }
+            FindingKind::ScoringUnlikeRequest => {
+                "the digest, rows, lineage or key that it logs is not that of the signed request"
+            }
+            FindingKind::ScoringByOnePerson => {
+                "its maker and checker are not two people, each with a key"
+            }
+            FindingKind::ScoringKeyDiffers => {
+                "its key of mark tags is not the one that the lineage's releases commit to"
+            }
+            FindingKind::RequestScoredTwice => "its request was scored before",
+            FindingKind::ScoringNotAuthorised => {
+                "the entry it names authorises no scoring of its owner"
+            }
+            FindingKind::ScoringEndedTwice => "its scoring had ended before",
+            FindingKind::IncidentOpenedTwice => "its incident was opened before",
+            FindingKind::IncidentUnlikeScoring => {
+                "its incident was not opened before, or for another file"
+            }
+            FindingKind::NamedWithoutRelease => {
+                "it names an institution to which nothing marked was released before"
+            }
+            FindingKind::IncidentWithoutCanaries => {
+                "the entry it names commits to no canaries of its flow"
+            }
         };
         write!(f, "entry `{}`: {what}", self.index)
     }
@@ -115,6 +167,7 @@ pub struct History {
     revoked: HashSet<OrgName>,
     flows: HashMap<FlowId, Flow>,
     requests: HashSet<Digest>,
+    traces: Traces,
     findings: Vec<Finding>,
     left_out: u64,
 }
@@ -143,6 +196,7 @@ impl History {
             revoked: HashSet::new(),
             flows: HashMap::new(),
             requests: HashSet::new(),
+            traces: Traces::default(),
             findings: Vec::new(),
             left_out: 0,
         }
@@ -175,8 +229,13 @@ impl History {
                     .insert(event.agreement.clone(), Standing::Revoked);
             }
             Event::FlowGranted(event) => self.granted(index, event),
+            Event::CanariesCommitted(event) => self.traces.canaries(index, event),
             // A flow with an incident is not released.
-            Event::IncidentCanaries(event) => self.flow(event.flow).ended = true,
+            Event::IncidentCanaries(event) => {
+                self.flow(event.flow).ended = true;
+                let found = self.traces.hit(event);
+                self.found(index, found);
+            }
             Event::FlowDeclined(event) => self.flow(event.flow).ended = true,
             Event::FlowAborted(event) => self.flow(event.flow).ended = true,
             Event::FlowRefused(event) => self.flow(event.flow).ended = true,
@@ -186,8 +245,19 @@ impl History {
                 let released = self.flow(event.flow).intent.is_some();
                 self.missing(index, released, FindingKind::AcknowledgedWithoutIntent);
             }
-            _ => {}
+            event => self.trace(index, event),
         }
+    }
+
+    fn trace(&mut self, index: u64, event: &Event) {
+        let found = match event {
+            Event::TraceAuthorised(event) => self.traces.authorised(index, event),
+            Event::IncidentOpened(event) => self.traces.opened(event),
+            Event::TraceConcluded(event) => self.traces.concluded(event),
+            Event::TraceFailed(event) => self.traces.failed(event),
+            _ => return,
+        };
+        self.found(index, found);
     }
 
     fn check_time(&mut self, index: u64, time: Timestamp) {
@@ -227,6 +297,8 @@ impl History {
             (agreement, from, to) == (&event.agreement, source, recipient)
         });
         self.missing(index, granted, FindingKind::ReleaseWithoutGrant);
+        let marks = self.traces.released(event);
+        self.found(index, marks);
         for (wrong, kind) in [
             (!like, FindingKind::ReleaseUnlikeGrant),
             (ended, FindingKind::ReleaseAfterEnd),
@@ -265,6 +337,16 @@ impl History {
 
     fn flow(&mut self, flow: FlowId) -> &mut Flow {
         self.flows.entry(flow).or_default()
+    }
+
+    fn found(&mut self, index: u64, found: Found) {
+        for (kind, if_whole) in found {
+            if if_whole {
+                self.missing(index, false, kind);
+            } else {
+                self.find(index, kind);
+            }
+        }
     }
 
     /// Notes what an earlier entry should have said, if earlier entries are known.

@@ -173,7 +173,7 @@ pub(crate) fn joined(name: &str) -> PartnerJoined {
     }
 }
 
-/// Every kind of event but [`assessments`] once, in an order that holds together.
+/// Every kind of event but [`assessments`] and [`traces`] once, in an order that holds together.
 pub(crate) fn story() -> Vec<Event> {
     let signature = || Document::new(json!({"maker": "u-1", "checker": "u-2"})).unwrap();
     let reason = || Sentence::new("contract ended").unwrap();
@@ -303,6 +303,113 @@ pub(crate) fn assessments() -> Vec<Event> {
         }
         .into(),
     ]
+}
+
+/// Leaked files of marked deliveries, and canaries that were hit; beside the [`story`], for the same reason.
+pub(crate) fn traces() -> Vec<Event> {
+    let marked = |byte| ReleaseIntent {
+        marks: Some(marks(byte)),
+        ..intent(byte)
+    };
+    let failed = Sentence::new("the file cannot be read").unwrap();
+    vec![
+        story()[5].clone(),
+        granted(1).into(),
+        marked(1).into(),
+        granted(2).into(),
+        marked(2).into(),
+        authorised(21).into(),
+        IncidentOpened {
+            incident: label("i-1"),
+            org: org("meridian-bank"),
+            lineage: label(LINEAGE),
+            file_sha256: digest(12),
+        }
+        .into(),
+        concluded(5).into(),
+        authorised(22).into(),
+        TraceFailed {
+            org: org("meridian-bank"),
+            scoring: Integer::new(8).unwrap(),
+            reason: failed,
+        }
+        .into(),
+        TraceRefused {
+            org: org("meridian-bank"),
+            decision: decision(),
+        }
+        .into(),
+        granted(3).into(),
+        CanariesCommitted {
+            flow: flow(3),
+            count: Integer::new(8).unwrap(),
+            expected_rate: label("0.000001"),
+            codes_sha256: digest(13),
+        }
+        .into(),
+        IncidentCanaries {
+            incident: label("i-2"),
+            flow: flow(3),
+            committed: Integer::new(12).unwrap(),
+            hits: CoarseCount::new("under 10").unwrap(),
+            record_sha256: digest(14),
+        }
+        .into(),
+    ]
+}
+
+pub(crate) const LINEAGE: &str = "meridian-bank/retail/1/16/2065";
+
+/// The marks of a release to the [`recipient`].
+pub(crate) fn marks(byte: u8) -> ReleaseMarks {
+    ReleaseMarks {
+        lineage: label(LINEAGE),
+        columns: List::new(vec![label("wealth_tier")]).unwrap(),
+        dataset_key: digest(30),
+        recipient_key: digest(31),
+        flow_key: digest(40 + byte),
+        rows_needed: Integer::new(700).ok(),
+        colluders_max: 3,
+        reference_key: Some(digest(50 + byte)),
+        changed_ppm_max: Some(20_000),
+        tag_key: Some(digest(32)),
+    }
+}
+
+/// A scoring by two people; `byte` makes its request another one.
+pub(crate) fn authorised(byte: u8) -> TraceAuthorised {
+    let person = |user: &str| json!({"user": user, "user_key": format!("ed25519:{user}")});
+    let request = json!({
+        "org": "meridian-bank",
+        "lineage": LINEAGE,
+        "file_sha256": digest(12).to_string(),
+        "tag_key": digest(32).to_string(),
+        "rows_used": 800,
+    });
+    let authorisation = json!({"maker": person("u-1"), "checker": person("u-2")});
+    TraceAuthorised {
+        org: org("meridian-bank"),
+        lineage: label(LINEAGE),
+        request: Document::new(request).unwrap(),
+        authorisation: Document::new(authorisation).unwrap(),
+        request_sha256: digest(byte),
+        file_sha256: digest(12),
+        rows_used: Integer::new(800).unwrap(),
+        tag_key: Some(digest(32)),
+    }
+}
+
+pub(crate) fn concluded(scoring: u64) -> TraceConcluded {
+    let named = || List::new(vec![recipient().org]).unwrap();
+    TraceConcluded {
+        org: org("meridian-bank"),
+        incident: label("i-1"),
+        scoring: Integer::new(scoring).unwrap(),
+        candidates: Integer::new(3).unwrap(),
+        named: named(),
+        coded: Some(named()),
+        report_sha256: digest(15),
+    }
 }
 
 /// The story's entries, a second apart.

@@ -77,6 +77,7 @@ pub(crate) fn as_agreed(
             let told = said.columns.as_slice().iter().map(|name| name.as_str());
             said.lineage.as_str() == terms.name()
                 && columns.eq(told)
+                && said.tag_key.is_some() == terms.mark_any(asked)
                 && said.reference_key.is_some() == terms.reference_codes()
         }
         _ => false,

@@ -211,6 +211,20 @@ impl VerifiedIntent {
         &self.receipt
     }
 
+    /// Compares the commitment to the key of mark tags with the owner's own.
+    ///
+    /// # Errors
+    /// [`Error::Unverified`] if they differ: a trace would rest on another key.
+    pub(crate) fn check_tag_key(&self, own: Option<Commitment>) -> Result<()> {
+        let logged = self.intent.marks.as_ref().and_then(|marks| marks.tag_key);
+        if logged.map(|key| Commitment::from_bytes(*key.as_bytes())) == own {
+            return Ok(());
+        }
+        Err(Error::Unverified(
+            "the receipt of the release: the key of mark tags that it commits to is not this side's".to_owned(),
+        ))
+    }
+
     /// Compares the sealed bytes with the entry.
     ///
     /// # Errors

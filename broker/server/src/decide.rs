@@ -5,6 +5,7 @@ pub(crate) mod assessments;
 pub(crate) mod budgets;
 pub(crate) mod flows;
 pub(crate) mod partners;
+pub(crate) mod tag_keys;
 pub(crate) mod traces;
 
 use counterfoil_policy::decision::Rules;

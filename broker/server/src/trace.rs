@@ -374,6 +374,7 @@ impl Scored {
             coded: self.coded,
             others: others(self.verdict.others.bins()),
             keys_compared: self.verdict.candidates + 1,
+            tag_key: request.tag_key.map(|key| key.to_string()),
             shortfall,
         }
     }

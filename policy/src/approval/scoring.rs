@@ -29,6 +29,10 @@ pub struct ScoringRequest {
     pub rows: u64,
     /// Rows whose customers the owner knows, of which something is sent.
     pub rows_used: u64,
+    /// Commitment to the key that the mark tags are made with, as the entries of the lineage's releases have it. Absent where
+    /// no mark tags are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_key: Option<ContentDigest>,
     /// When the maker asked, by the owner's clock.
     pub at: Timestamp,
 }
@@ -57,6 +61,7 @@ mod tests {
             content_sha256: ContentDigest::from_bytes([2; 32]),
             rows: 900,
             rows_used: 800,
+            tag_key: Some(ContentDigest::from_bytes([4; 32])),
             at: "2026-06-01T12:00:00Z".parse().unwrap(),
         }
     }
@@ -76,6 +81,8 @@ mod tests {
             of(|r| r.file_sha256 = ContentDigest::from_bytes([3; 32])),
             of(|r| r.content_sha256 = ContentDigest::from_bytes([3; 32])),
             of(|r| r.rows += 1),
+            of(|r| r.tag_key = Some(ContentDigest::from_bytes([3; 32]))),
+            of(|r| r.tag_key = None),
             of(|r| r.rows_used += 1),
             of(|r| r.at = "2026-06-01T12:00:01Z".parse().unwrap()),
         ];

@@ -295,7 +295,7 @@ events! {
     "trace.authorised" TraceAuthorised {
         /// The owner.
         org: OrgName,
-        /// The lineage.
+        /// The lineage; `OWNER/*` where reference codes alone are looked for.
         lineage: Label,
         /// What is scored, as maker, checker and institution signed it: digests and row counts.
         request: Document,
@@ -307,6 +307,9 @@ events! {
         file_sha256: Digest,
         /// Rows of it that are scored.
         rows_used: Integer,
+        /// The commitment to the key that the owner says it made the mark tags with: that of the lineage's releases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag_key: Option<Digest>,
     }
     /// A scoring was not accepted.
     "trace.refused" TraceRefused {
@@ -347,7 +350,7 @@ events! {
         incident: Label,
         /// The log index of its `trace.authorised`.
         scoring: Integer,
-        /// Recipients and flows that were candidates.
+        /// Recipients and flows that were candidates; none where no marks were scored.
         candidates: Integer,
         /// Recipients that are named; none if nobody can be.
         named: List<OrgName>,
@@ -357,7 +360,7 @@ events! {
         /// Digest of the signed report.
         report_sha256: Digest,
     }
-    /// A scoring that was accepted failed: the file could not be read as the lineage.
+    /// A scoring that was accepted failed: the file could not be read as the lineage, or the broker failed or was stopped.
     "trace.failed" TraceFailed {
         /// The owner.
         org: OrgName,

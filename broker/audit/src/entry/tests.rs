@@ -57,16 +57,34 @@ fn written_form_is_fixed() {
 
 #[test]
 fn the_samples_have_every_event_type() {
-    let told = [story(), assessments()].concat();
+    let told = [story(), assessments(), traces()].concat();
     let names: std::collections::BTreeSet<_> = told.iter().map(Event::type_name).collect();
-    assert_eq!(names.len(), 20);
+    assert_eq!(names.len(), 27);
 }
 
 #[test]
-fn what_officers_do_reads_back() {
-    for event in assessments() {
+fn what_officers_do_and_what_traces_find_reads_back() {
+    for event in assessments().into_iter().chain(traces()) {
         let entry = entry_at(1, event);
         assert_eq!(entry.encode().unwrap().parse().unwrap(), entry);
+    }
+}
+
+#[test]
+fn entries_from_before_mark_tags_had_a_key_read_back() {
+    let mut events = traces();
+    let without = |event: &mut Event| match event {
+        Event::ReleaseIntent(event) => event.marks.as_mut().unwrap().tag_key = None,
+        Event::TraceAuthorised(event) => event.tag_key = None,
+        _ => {}
+    };
+    events.iter_mut().for_each(without);
+    for event in events {
+        let bytes = entry_at(1, event.clone()).encode().unwrap();
+        let authorised = matches!(event, Event::TraceAuthorised(_));
+        // The request, a document of its own, names one still.
+        assert_eq!(bytes.as_str().contains("tag_key"), authorised);
+        assert_eq!(bytes.parse().unwrap().event(), &event);
     }
 }
 

@@ -101,6 +101,131 @@ fn each_break_is_found_where_it_shows() {
     );
 }
 
+/// The traces, changed; the entries 2 and 4 are marked releases, 5 authorises, 6 opens, 7 concludes, 8 authorises, 9 failed, 12
+/// commits to canaries, 13 are hits.
+fn traced(change: impl FnOnce(&mut Vec<Event>)) -> Vec<(u64, FindingKind)> {
+    let mut events = traces();
+    change(&mut events);
+    findings(Coverage::Whole, &events)
+}
+
+#[test]
+fn traces_hold_together() {
+    assert_eq!(traced(|_| ()), []);
+    let later = traces().split_off(5);
+    // Entries that name others by their index are not blamed for those that are not shown.
+    assert_eq!(findings(Coverage::Part, &later[2..3]), []);
+    assert_eq!(findings(Coverage::Part, &later[8..]), []);
+}
+
+fn released(change: fn(&mut ReleaseMarks)) -> Event {
+    let mut marks = marks(2);
+    change(&mut marks);
+    ReleaseIntent {
+        marks: Some(marks),
+        ..intent(2)
+    }
+    .into()
+}
+
+#[test]
+fn a_lineage_has_one_key_of_each_kind() {
+    let other: [fn(&mut ReleaseMarks); 3] = [
+        |marks| marks.dataset_key = digest(99),
+        |marks| marks.recipient_key = digest(99),
+        |marks| marks.tag_key = Some(digest(99)),
+    ];
+    for change in other {
+        let found = traced(|events| events[4] = released(change));
+        assert_eq!(found, [(4, FindingKind::MarkKeyDiffers)]);
+    }
+    assert_eq!(traced(|e| e[4] = released(|m| m.tag_key = None)), []);
+    let elsewhere = released(|marks| {
+        marks.lineage = label("meridian-bank/retail/2/16/2065");
+        marks.dataset_key = digest(99);
+        marks.tag_key = Some(digest(99));
+    });
+    assert_eq!(traced(|e| e[4] = elsewhere), []);
+}
+
+#[test]
+fn a_scoring_is_what_two_people_signed() {
+    let with = |change: fn(&mut TraceAuthorised)| {
+        let mut event = authorised(21);
+        change(&mut event);
+        traced(|events| events[5] = event.into())
+    };
+    let unlike = FindingKind::ScoringUnlikeRequest;
+    assert_eq!(
+        with(|e| e.rows_used = Integer::new(7).unwrap()),
+        [(5, unlike)]
+    );
+    assert_eq!(with(|e| e.tag_key = None), [(5, unlike)]);
+    let other_file = with(|e| e.file_sha256 = digest(99));
+    let incident = FindingKind::IncidentUnlikeScoring;
+    assert_eq!(other_file, [(5, unlike), (7, incident)]);
+    let key = with(|e| {
+        e.tag_key = Some(digest(99));
+        let mut request = e.request.as_value().clone();
+        request["tag_key"] = digest(99).to_string().into();
+        e.request = Document::new(request).unwrap();
+    });
+    assert_eq!(key, [(5, FindingKind::ScoringKeyDiffers)]);
+    for field in ["user", "user_key"] {
+        let mut event = authorised(21);
+        let mut people = event.authorisation.as_value().clone();
+        people["checker"][field] = people["maker"][field].clone();
+        event.authorisation = Document::new(people).unwrap();
+        let one = [(5, FindingKind::ScoringByOnePerson)];
+        assert_eq!(traced(|events| events[5] = event.into()), one);
+    }
+    let nobody = with(|e| e.authorisation = Document::new(serde_json::json!({})).unwrap());
+    assert_eq!(nobody, [(5, FindingKind::ScoringByOnePerson)]);
+    let again = traced(|events| events[8] = authorised(21).into());
+    assert_eq!(again, [(8, FindingKind::RequestScoredTwice)]);
+}
+
+#[test]
+fn an_outcome_follows_its_scoring_and_incident() {
+    use FindingKind as F;
+    assert_eq!(
+        traced(|e| e[5] = story()[3].clone()),
+        [(7, F::ScoringNotAuthorised)]
+    );
+    assert_eq!(
+        traced(|e| e[7] = concluded(4).into())[0],
+        (7, F::ScoringNotAuthorised)
+    );
+    assert_eq!(
+        traced(|e| e[10] = concluded(5).into()),
+        [(10, F::ScoringEndedTwice)]
+    );
+    assert_eq!(
+        traced(|e| e[10] = e[9].clone()),
+        [(10, F::ScoringEndedTwice)]
+    );
+    assert_eq!(
+        traced(|e| e[6] = story()[3].clone()),
+        [(7, F::IncidentUnlikeScoring)]
+    );
+    assert_eq!(
+        traced(|e| e[10] = e[6].clone()),
+        [(10, F::IncidentOpenedTwice)]
+    );
+    let stranger = TraceConcluded {
+        named: List::new(vec![org("someone-else")]).unwrap(),
+        ..concluded(5)
+    };
+    assert_eq!(
+        traced(|e| e[7] = stranger.into()),
+        [(7, F::NamedWithoutRelease)]
+    );
+    assert_eq!(
+        traced(|e| e[12] = story()[3].clone()),
+        [(13, F::IncidentWithoutCanaries)]
+    );
+}
+
 #[test]
 fn a_revoked_agreement_stays_revoked_and_a_partner_may_come_back() {
     let (countersigned, revoked) = (story()[5].clone(), story()[17].clone());

@@ -24,6 +24,20 @@ fn every_entry_has_a_receipt_that_verifies_from_its_text() {
 }
 
 #[test]
+fn traces_have_receipts_too() {
+    let events = traces().into_iter().enumerate();
+    let entries: Vec<_> = events
+        .map(|(at, event)| entry_at(at as u64, event).encode().unwrap())
+        .collect();
+    let tree = tree_of(&entries);
+    for (index, event) in traces().iter().enumerate() {
+        let receipt = Receipt::new(entries[index].clone(), index as u64, &tree, &sign(&tree));
+        let verified = open(&receipt.unwrap().to_string()).unwrap();
+        assert_eq!(verified.entry().event(), event);
+    }
+}
+
+#[test]
 fn the_text_is_a_tlog_proof() {
     let text = receipt(7).to_string();
     let (head, note) = text.split_once("\n\n").unwrap();

@@ -7,6 +7,7 @@ use counterfoil_proto::v1::{
     Consent, KeysChunk, KeysHeader, RowsChunk, RowsHeader, keys_chunk, rows_chunk,
 };
 use counterfoil_psi::{MatchId, SessionId, Token};
+use counterfoil_watermark::Commitment;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -87,6 +88,8 @@ pub(crate) struct RowsOf<'l> {
     pub(crate) layout: &'l Layout,
     /// What all people of the rows consented to, where proofs are asked for.
     pub(crate) consent: Option<Consent>,
+    /// The commitment to the key of the rows' mark tags, where they have some.
+    pub(crate) tag_key: Option<Commitment>,
     /// Each row is followed by the key of the recipient's row.
     pub(crate) keyed: bool,
 }
@@ -109,6 +112,7 @@ pub(crate) async fn submit_rows(
         columns: of.layout.to_wire(),
         consent: of.consent,
         marked: of.layout.is_marked(),
+        tag_key: of.tag_key.map_or_else(Vec::new, |key| key.as_bytes().to_vec()),
         bucket: submission.bucket,
         buckets: submission.buckets,
         keyed: of.keyed,

@@ -3,7 +3,7 @@
 //! A tag must be the same in every flow of a lineage. So a key that was lost is never made anew where something was delivered
 //! with it, and a key is not used for another column than the one that it was made for.
 
-use counterfoil_watermark::TraceKey;
+use counterfoil_watermark::{Commitment, TraceKey};
 use rand::Rng as _;
 use zeroize::Zeroizing;
 
@@ -86,6 +86,23 @@ impl Home {
             ));
         }
         Ok(Some(TraceKey::from_bytes(*secret)))
+    }
+
+    /// That a key is the one that the log has for what was delivered from the lineage, by the receipts that are kept here.
+    ///
+    /// # Errors
+    /// It is another one, or a receipt is damaged.
+    pub(crate) fn check_trace_key(&self, lineage: &str, key: &TraceKey) -> Result<()> {
+        let own = Commitment::to_trace(key, lineage);
+        let kept = receipts::of_lineage(self, lineage)?;
+        let mut committed = kept.iter().filter_map(|of| of.marks.tag_key);
+        if committed.all(|logged| Commitment::from_bytes(*logged.as_bytes()) == own) {
+            return Ok(());
+        }
+        Err(self.damaged(
+            trace_file(lineage),
+            "it is not the key that the log commits to for what was delivered from the lineage, so it traces none of that: restore the right one from your backup",
+        ))
     }
 
     /// Whether a lineage has a key here, or something was delivered from it.

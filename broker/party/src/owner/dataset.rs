@@ -15,6 +15,7 @@ use counterfoil_proto::limits::{CANARY_CODE_BYTES, PROOF_BYTES, SUBMISSION_BYTES
 use counterfoil_proto::payload::{Layout, RowHead};
 use counterfoil_proto::v1::Consent;
 use counterfoil_psi::{IdentifierSet, Normaliser, SEAL_OVERHEAD};
+use counterfoil_watermark::Commitment;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -256,6 +257,8 @@ pub(super) struct Prepared {
     pub(super) canaries: Option<Canaries>,
     /// What the header of the submission says of consents; each row has a proof then.
     pub(super) consent: Option<Consent>,
+    /// The commitment to the key of the rows' mark tags, where they have some.
+    pub(super) tag_key: Option<Commitment>,
 }
 
 /// Reads the dataset. A row with a value that is none of its tag's is counted and left out. Blocks.
@@ -339,6 +342,7 @@ pub(super) fn load(
             .proofs
             .as_ref()
             .map(|proofs| declared(proofs.scope(), &loaded.report)),
+        tag_key: plan.marks.as_ref().map(MarkTags::commitment),
         layout: plan.headed(layout),
         report: loaded.report,
         unmapped: tallies.into_values().filter_map(Tally::finish).collect(),

@@ -10,6 +10,7 @@ use counterfoil_policy::measure::Plan;
 use counterfoil_policy::request::{RequestBody, SignedRequest};
 use counterfoil_policy::text::FlowId;
 use counterfoil_proto::v1::DeclineRequest;
+use counterfoil_watermark::Commitment;
 use tokio::time::{sleep, timeout};
 
 use crate::audit::log_key;
@@ -270,6 +271,7 @@ impl OwnerFlow {
             Err(error) if may_be_repeated(&error) => return Err(error),
             Err(error) => return Err(self.stop(error).await),
         };
+        let tag_key = prepared.tag_key;
         let sessions = Sessions::new(self, accepted, prepared, committed, self.shard).await?;
         let mut ending = pin!(follow(&self.broker, self.id(), &on_stage));
         let ended = tokio::select! {
@@ -287,7 +289,7 @@ impl OwnerFlow {
         if !self.shard.is_first() {
             return Ok(());
         }
-        self.keep_receipt(accepted).await
+        self.keep_receipt(accepted, tag_key).await
     }
 
     /// Ends a flow that this side cannot go on with, so that the recipient does not wait for it.
@@ -307,13 +309,14 @@ impl OwnerFlow {
         error
     }
 
-    async fn keep_receipt(&self, accepted: &Accepted) -> Result<()> {
+    async fn keep_receipt(&self, accepted: &Accepted, tag_key: Option<Commitment>) -> Result<()> {
         let fetched = flow::again(|| flow::fetch(&self.broker, self.id(), None, &|_| ())).await?;
         let known = Known {
             agreement: &accepted.agreement,
             request: accepted.grant.request(),
         };
         let intent = fetched.verify(&log_key(&self.home)?, &known)?;
+        intent.check_tag_key(tag_key)?;
         audit::confirm(&self.home, &self.broker, intent.receipt().checkpoint()).await?;
         let stored = intent.store(&self.home)?;
         self.tell(FlowEvent::Released {

@@ -2,7 +2,7 @@
 
 use counterfoil_policy::agreement::Agreement;
 use counterfoil_policy::text::TagName;
-use counterfoil_watermark::{TagBits, TraceKey};
+use counterfoil_watermark::{Commitment, TagBits, TraceKey};
 
 use crate::data::{CustomerKey, Row};
 use crate::error::Result;
@@ -40,6 +40,11 @@ impl MarkTags {
             bits: marks.bits(),
             customer,
         }))
+    }
+
+    /// The commitment to the key, which the log has before anything leaves.
+    pub(super) fn commitment(&self) -> Commitment {
+        Commitment::to_trace(&self.key, &self.lineage)
     }
 
     /// The column that the tags are made from.

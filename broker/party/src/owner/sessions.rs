@@ -241,6 +241,7 @@ impl<'f> Sessions<'f> {
         let of = RowsOf {
             layout: &layout,
             consent,
+            tag_key: self.prepared.tag_key,
             keyed,
         };
         submit_rows(broker, &submission, of, rows, move |done| {

@@ -173,15 +173,30 @@ without the candidate's key (MARKS.md, theorems 1 and 2). p is exact and for one
 the commitments in its log. Here it was checked, without the broker, that the commitments it names for the accused are those in \
 the receipts that were kept when the deliveries left: {} are, and for {} there is no receipt here. No key was opened for that. \
 Owner and broker together could make a file that accuses anybody: the commitments fix the keys before the leak, they do not show \
-that the two did not do it. And which file was scored, and which of its rows are whose, is the owner's word alone: an owner that has a copy of \
-a delivery could have it scored under the name of another file.</p>",
+that the two did not do it.</p><p>{}</p>",
         report.candidates,
         report.log10_threshold,
         report.false_naming_one_in,
         report.keys_compared,
         traced.commitments.in_receipts,
-        traced.commitments.without_receipt
+        traced.commitments.without_receipt,
+        which_file(report)
     )
+}
+
+/// On what it rests that this file was scored.
+fn which_file(report: &TraceReport) -> String {
+    let word = "Which file was scored, and which of its rows are whose, is the word of the owner and of the two people who signed: an owner \
+that has a copy of a delivery could have it scored under the name of another file";
+    match &report.tag_key {
+        None => format!("{word}."),
+        Some(key) => format!(
+            "{word}. It can be checked afterwards: the log has the digest of what was scored, and the commitment <code>{}</code> to the key of \
+its mark tags, which is that of the deliveries, from before they left. An expert whom the owner gives the file, the key and its list of customers makes \
+the same tags, or finds that it was not this file. That the list of customers is right stays the owner's word.",
+            escaped(key)
+        ),
+    }
 }
 
 /// Bars for all who are not named, a line at the threshold, and a mark for each who is.

@@ -22,7 +22,7 @@ use counterfoil_policy::text::{
 };
 use counterfoil_proto::limits::{CHUNK_BYTES, LEAK_ROWS_MIN};
 use counterfoil_proto::v1::{TraceChunk, TraceHeader, trace_chunk, trace_reply};
-use counterfoil_watermark::{Lineage, MarkTag};
+use counterfoil_watermark::{Commitment, Lineage, MarkTag};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -62,6 +62,8 @@ pub struct Prepared {
     lineage: String,
     file_sha256: [u8; 32],
     content: Vec<u8>,
+    /// The commitment to the key of the mark tags that are sent, if some are.
+    tag_key: Option<Commitment>,
     resolved: Resolved,
     columns: Vec<String>,
 }
@@ -123,21 +125,26 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
     let key = home.trace_key(&name, &dataset.customer_key());
     let file = LeakedFile::read(&options.file)?;
     let codes = codes::columns(&file);
-    let tagged = key
-        .and_then(|key| key.ok_or_else(|| nothing_delivered(options)))
-        .and_then(|key| resolve::resolve(&file, dataset, &name, &key, lineage.bits()));
-    let scored = tagged.and_then(|tagged| {
+    let key = key.and_then(|key| {
+        let key = key.ok_or_else(|| nothing_delivered(options))?;
+        home.check_trace_key(&name, &key)?;
+        Ok(key)
+    });
+    let scored = key.and_then(|key| {
+        let tagged = resolve::resolve(&file, dataset, &name, &key, lineage.bits())?;
         enough(&tagged, options)?;
         let mut sent = Sent::of(&file, &tagged, &lineage, options)?;
         sent.add_codes(&file, &tagged, &codes);
-        Ok((sent, tagged.resolved))
+        let commitment = Commitment::to_trace(&key, &name);
+        Ok((sent, tagged.resolved, Some(commitment)))
     });
-    let (sent, resolved) = match scored {
+    let (sent, resolved, tag_key) = match scored {
         // Codes need neither identifiers nor many rows. Who says which column is which wants marks scored.
         Err(error @ (Error::Input(_) | Error::Damaged { .. }))
             if !codes.is_empty() && options.known.is_empty() =>
         {
-            codes::alone(&file, &codes, error.to_string())
+            let (sent, resolved) = codes::alone(&file, &codes, error.to_string());
+            (sent, resolved, None)
         }
         scored => scored?,
     };
@@ -145,6 +152,7 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
         lineage: name,
         file_sha256: file.sha256,
         content: sent.content.encode()?,
+        tag_key,
         resolved,
         columns: sent.names,
     })
@@ -226,6 +234,7 @@ pub fn propose(home: &Home, prepared: &Prepared, user: &UserId) -> Result<Propos
         content_sha256: content_sha256(prepared),
         rows: prepared.resolved.rows,
         rows_used: prepared.resolved.used,
+        tag_key: (prepared.tag_key).map(|key| ContentDigest::from_bytes(*key.as_bytes())),
         at: home.clock().now(),
     };
     let digest = digest(&request)?;

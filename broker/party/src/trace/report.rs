@@ -55,7 +55,8 @@ pub(super) fn verify(
         && report.lineage == request.lineage
         && report.file_sha256 == request.file_sha256.to_string()
         && report.rows == request.rows
-        && report.rows_used == request.rows_used;
+        && report.rows_used == request.rows_used
+        && report.tag_key == request.tag_key.map(|key| key.to_string());
     if !asked {
         return Err(unverified("it is about another file".to_owned()));
     }
@@ -91,11 +92,18 @@ fn compare(home: &Home, report: &TraceReport) -> Result<Commitments> {
                 is_of(receipt, report, &accused.recipient, flow)
                     && receipt.marks.recipient_key.to_string() == accused.key_commitment
                     && receipt.marks.flow_key.to_string() == flow.key_commitment
+                    && tag_key_fits(receipt, report)
             };
             commitments.count(&flow.flow, kept.get(&flow.flow).map(agrees))?;
         }
     }
     Ok(commitments)
+}
+
+/// Deliveries of earlier versions committed to no key of mark tags.
+fn tag_key_fits(receipt: &receipts::MarkedReceipt, report: &TraceReport) -> bool {
+    let committed = receipt.marks.tag_key.map(|key| key.to_string());
+    committed.is_none_or(|key| report.tag_key.as_ref() == Some(&key))
 }
 
 impl Commitments {

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use counterfoil_audit::entry::Digest;
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_policy::consent::Scope;
 use counterfoil_policy::measure::Plan;
@@ -20,8 +21,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{flow_id, off_thread, to_its_end, wire};
 use crate::broker::{Broker, Partner};
-use crate::flow::buckets::{Attempt, Declared, Misdeclared, Rows};
+use crate::flow::buckets::{Attempt, Declared, Misdeclared, Rows, Said};
 use crate::flow::budget::Need;
+use crate::decide::tag_keys;
 use crate::flow::complete;
 use crate::flow::registry::Running;
 use crate::flow::submission::{KEY_BYTES, MATCH_ID_BYTES, Submission};
@@ -44,7 +46,7 @@ pub(crate) async fn rows(
     to_its_end(async move {
         let _present = running.attend(Role::Owner);
         let checked = check_columns(&running, &header.columns, header.keyed)
-            .and_then(|layout| check_marks(&running, layout, header.marked))
+            .and_then(|layout| check_marks(&broker, &running, layout, &header))
             .and_then(|layout| check_canaries(&running, layout, header.watched))
             .and_then(|layout| check_consent(&running, layout, header.consent.as_ref()));
         let (layout, withheld) = match checked {
@@ -61,7 +63,11 @@ pub(crate) async fn rows(
             buckets: header.buckets,
             count: header.count,
         };
-        let begun = running.buckets(|all| all.declare_rows(declared, &layout, withheld));
+        let said = Said {
+            withheld,
+            tag_key: tag_key(&header),
+        };
+        let begun = running.buckets(|all| all.declare_rows(declared, &layout, said));
         if let Err(error) = begun {
             return Err(misdeclared(&broker, &running, Role::Owner, error).await);
         }
@@ -372,8 +378,32 @@ fn check_columns(
     }))
 }
 
-/// Rows have mark tags if a tag that was asked for carries marks, and only then.
-fn check_marks(running: &Running, layout: Layout, marked: bool) -> Result<Layout, Status> {
+/// The commitment to the key of mark tags that a header declares.
+pub(crate) fn tag_key(header: &RowsHeader) -> Option<Digest> {
+    let bytes = <[u8; 32]>::try_from(header.tag_key.as_slice()).ok()?;
+    Some(Digest::from_bytes(bytes))
+}
+
+/// Rows have mark tags if a tag that was asked for carries marks, and only then; and they are made with the key of the lineage.
+fn check_marks(
+    broker: &Broker,
+    running: &Running,
+    layout: Layout,
+    header: &RowsHeader,
+) -> Result<Layout, Status> {
+    let marked = header.marked;
+    if marked != tag_key(header).is_some() || !marked && !header.tag_key.is_empty() {
+        return Err(Status::failed_precondition(
+            "rows with mark tags come with a commitment to the key of these, and no others do: nothing was joined; use the same version of `counterfoil` on both sides",
+        ));
+    }
+    let said = running.agreement.marks().zip(tag_key(header));
+    if let Some((marks, said)) = said {
+        let known = broker.ledger.read(|state| state.marks.tag_key(marks.name()));
+        if let Some(refusal) = tag_keys::differ(marks.name(), known, Some(said)) {
+            return Err(Status::failed_precondition(refusal.message));
+        }
+    }
     // A measure flow delivers no row that could carry a mark.
     let bits = running.agreement.mark_bits(&running.request.body().tags);
     let asked = bits.is_some() && running.plan.is_none();

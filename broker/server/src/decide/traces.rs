@@ -10,6 +10,7 @@ use counterfoil_policy::approval::{InstitutionSignature, ScoringRequest};
 use counterfoil_policy::keys::InstitutionPublicKey;
 use counterfoil_proto::limits::LEAK_ROWS_MIN;
 
+use crate::decide::tag_keys;
 use crate::log::Decided;
 use crate::refusal::{Refusal, label};
 use crate::state::State;
@@ -82,6 +83,7 @@ fn accepted(
 ) -> Result<(TraceAuthorised, ScoringEntry), Refusal> {
     let permitted = permitted(state, now, org, asked.request, asked.authorisation)?;
     check_content(&permitted.request, asked.content)?;
+    let tag_key = check_tag_key(state, &permitted, asked.content)?;
     let Permitted {
         request,
         signature,
@@ -96,6 +98,7 @@ fn accepted(
         request_sha256,
         file_sha256: Digest::from_bytes(*request.file_sha256.as_bytes()),
         rows_used: Integer::new(request.rows_used).map_err(|e| malformed(&e))?,
+        tag_key,
     };
     Ok((event, ScoringEntry { request, lineage }))
 }
@@ -185,6 +188,30 @@ fn check_content(request: &ScoringRequest, content: Option<Content>) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// Two people sign for the key that the mark tags are made with, and it is that of the releases.
+fn check_tag_key(
+    state: &State,
+    permitted: &Permitted,
+    content: Option<Content>,
+) -> Result<Option<Digest>, Refusal> {
+    let lineage = permitted.lineage.as_str();
+    let said = permitted.request.tag_key;
+    let said = said.map(|key| Digest::from_bytes(*key.as_bytes()));
+    let known = state.marks.tag_key(lineage);
+    if let Some(refusal) = tag_keys::differ(lineage, known, said) {
+        return Err(refusal);
+    }
+    let has_tags = content.is_none_or(|content| !content.codes_only);
+    if known.is_some() && said.is_none() && has_tags {
+        return Err(Refusal::new(
+            "tag_key_missing",
+            "the request does not say with which key its mark tags are made",
+            "the request of an agent of this version",
+        ));
+    }
+    Ok(said)
 }
 
 /// In the form in which keys are read everywhere, which refuses weak ones.

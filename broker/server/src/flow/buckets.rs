@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use counterfoil_audit::entry::Digest;
 use counterfoil_policy::coarse::CoarseCount;
 use counterfoil_proto::limits::BUCKETS_MAX;
 use counterfoil_proto::payload::Layout;
@@ -53,13 +54,21 @@ pub(crate) enum Rows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attempt(u32);
 
+/// What an owner says of the rows of the whole flow, with each of its buckets.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Said {
+    /// Rows that were left out for want of a proof of consent; nothing where the agreement asks for none.
+    pub(crate) withheld: Option<CoarseCount>,
+    /// Its commitment to the key of the rows' mark tags; nothing where they have none.
+    pub(crate) tag_key: Option<Digest>,
+}
+
 /// What an owner declares of each of its buckets.
 #[derive(PartialEq)]
 struct OwnerRows {
     count: u64,
     layout: Layout,
-    /// Rows that were left out for want of a proof of consent, of the whole flow.
-    withheld: Option<CoarseCount>,
+    said: Said,
 }
 
 /// The buckets of one flow.
@@ -104,7 +113,7 @@ impl Buckets {
         &mut self,
         declared: Declared,
         layout: &Layout,
-        withheld: Option<CoarseCount>,
+        said: Said,
     ) -> Result<(), Misdeclared> {
         self.check(declared)?;
         if declared.count > u64::from(slots(SET_MAX, declared.buckets)) {
@@ -113,7 +122,7 @@ impl Buckets {
         let rows = OwnerRows {
             count: declared.count,
             layout: layout.clone(),
-            withheld,
+            said,
         };
         if self.rows.as_ref().is_some_and(|before| *before != rows) {
             return Err(Misdeclared::Differs);
@@ -202,9 +211,11 @@ impl Buckets {
         self.joined.contains_key(&bucket) || self.joining.contains(&bucket)
     }
 
-    /// Rows that the owner left out for want of a proof of consent; nothing where the agreement asks for none.
-    pub(crate) fn withheld(&self) -> Option<CoarseCount> {
-        self.rows.as_ref()?.withheld
+    /// What the owner says of its rows, of whichever bucket came first.
+    pub(crate) fn said(&self) -> Said {
+        self.rows
+            .as_ref()
+            .map_or_else(Said::default, |rows| rows.said)
     }
 
     /// Rows of a bucket may have been opened.
@@ -292,7 +303,7 @@ mod tests {
         );
         assert!(one.declare_keys(declared(0, 1, 100)).is_ok());
         assert_eq!(
-            one.declare_rows(declared(0, 2, 100), &layout(8), None),
+            one.declare_rows(declared(0, 2, 100), &layout(8), Said::default()),
             Err(Misdeclared::Differs)
         );
     }
@@ -300,7 +311,7 @@ mod tests {
     #[test]
     fn all_buckets_of_an_owner_look_alike() {
         let mut all = Buckets::new(100, 1 << 20);
-        all.declare_rows(declared(0, 2, 700), &layout(8), None)
+        all.declare_rows(declared(0, 2, 700), &layout(8), Said::default())
             .unwrap();
         for (wrong, columns) in [
             (declared(1, 2, 701), layout(8)),
@@ -308,12 +319,12 @@ mod tests {
             (declared(1, 3, 700), layout(8)),
         ] {
             assert_eq!(
-                all.declare_rows(wrong, &columns, None),
+                all.declare_rows(wrong, &columns, Said::default()),
                 Err(Misdeclared::Differs)
             );
         }
         assert_eq!(
-            all.declare_rows(declared(1, 2, 700), &layout(8), None),
+            all.declare_rows(declared(1, 2, 700), &layout(8), Said::default()),
             Ok(())
         );
     }

@@ -204,7 +204,7 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
         Gathered::Rows(common) => common,
         Gathered::Counts(tally) => return measured::prepare(broker, running, &tally),
     };
-    let withheld = running.buckets(|all| all.withheld());
+    let said = running.buckets(|all| all.said());
     let now = OffsetDateTime::now_utc();
     if common.len() < agreement.minimum_match() as usize {
         return Err(Ending::Refused(under_minimum(agreement)));
@@ -213,12 +213,13 @@ fn prepare(broker: &Broker, running: &Running) -> Result<Stored, Ending> {
     let whose = Whose {
         recipient: running.grant.recipient.org.as_str(),
         flow: &running.grant.flow.to_string(),
+        tag_key: said.tag_key,
     };
     let marked = Marked::of(common, agreement, &tags, &whose, &broker.mark_key);
     let minimal = marked
         .and_then(|marked| marked.minimise(agreement.k()))
         .map_err(failed)?;
-    let told = Told::of_report(minimal.report(), withheld);
+    let told = Told::of_report(minimal.report(), said.withheld);
     let head = Head {
         columns: tags.iter().map(|tag| tag.name().to_string()).collect(),
         generalised: told.generalised.to_string(),

@@ -24,6 +24,8 @@ use super::join::{Common, MatchId};
 pub(crate) struct Whose<'a> {
     pub(crate) recipient: &'a str,
     pub(crate) flow: &'a str,
+    /// The owner's commitment to its key of mark tags.
+    pub(crate) tag_key: Option<Digest>,
 }
 
 /// Rows with all the marks that the agreement gives them.
@@ -190,6 +192,7 @@ impl Keys {
             changed_ppm_max: None,
             reference_key: (self.codes.as_ref())
                 .map(|key| digest(Commitment::to_reference(key, name, whose.flow))),
+            tag_key: whose.tag_key,
         })
     }
 }

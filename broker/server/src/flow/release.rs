@@ -28,6 +28,7 @@ use tonic::Status;
 use super::blobs::Deliveries;
 use super::marks::Sealed;
 use crate::broker::Broker;
+use crate::decide::tag_keys;
 use crate::error::Error;
 use crate::log::{Decided, LogDown, Recorded, RecordedRelease};
 use crate::refusal::Refusal;
@@ -96,6 +97,14 @@ impl Stored {
                     .is_some_and(|record| record.status == AgreementStatus::Active);
                 if !(running && active && parties_stand(state, &intent)) {
                     return Err(NotRecorded::EndedMeanwhile);
+                }
+                // Another flow of the lineage may have been released since the rows came.
+                let differs = intent.marks.as_ref().and_then(|marks| {
+                    let lineage = marks.lineage.as_str();
+                    tag_keys::differ(lineage, state.marks.tag_key(lineage), marks.tag_key)
+                });
+                if let Some(refusal) = differs {
+                    return Err(NotRecorded::Refused(refusal));
                 }
                 let granted = granted.ok_or(NotRecorded::EndedMeanwhile)?;
                 broker

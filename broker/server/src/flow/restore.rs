@@ -7,7 +7,7 @@ use counterfoil_policy::request::SignedRequest;
 use counterfoil_proto::v1::{Offer, RowsHeader};
 use counterfoil_psi::SessionId;
 
-use super::buckets::{Buckets, Declared};
+use super::buckets::{Buckets, Declared, Said};
 use super::canaries::{Canaries, Codes, Committed};
 use super::registry::Running;
 use super::running_files::layout;
@@ -77,6 +77,10 @@ fn rows(broker: &Broker, running: &Arc<Running>, header: &RowsHeader) {
     let Ok(withheld) = withheld.transpose() else {
         return;
     };
+    let said = Said {
+        withheld,
+        tag_key: submit::tag_key(header),
+    };
     let declared = Declared {
         bucket: header.bucket,
         buckets: header.buckets,
@@ -88,7 +92,7 @@ fn rows(broker: &Broker, running: &Arc<Running>, header: &RowsHeader) {
         return;
     }
     running.buckets(|all| {
-        if all.declare_rows(declared, &layout, withheld).is_ok() {
+        if all.declare_rows(declared, &layout, said).is_ok() {
             all.received(header.bucket, Some(SessionId::from_bytes(session)));
         }
     });

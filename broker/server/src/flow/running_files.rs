@@ -212,6 +212,7 @@ mod tests {
             buckets: 3,
             consent: None,
             marked: false,
+            tag_key: Vec::new(),
             keyed: false,
             watched: false,
         };

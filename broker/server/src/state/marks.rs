@@ -17,6 +17,8 @@ use crate::home::Home;
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     lineages: BTreeMap<Label, Vec<Arc<Release>>>,
+    /// The owner's commitment to the key of mark tags, by lineage.
+    tag_keys: BTreeMap<String, Digest>,
     /// When each lineage's files were scored, oldest first.
     scorings: BTreeMap<Label, Vec<Timestamp>>,
     /// Requests that were scored: each is scored once.
@@ -47,6 +49,9 @@ pub(crate) struct ScoringEntry {
 impl Marks {
     pub(super) fn released(&mut self, entry: u64, time: Timestamp, intent: &ReleaseIntent) {
         if let Some(marks) = &intent.marks {
+            if let Some(key) = marks.tag_key {
+                self.tag_keys.entry(marks.lineage.to_string()).or_insert(key);
+            }
             let of_lineage = self.lineages.entry(marks.lineage.clone()).or_default();
             of_lineage.push(Arc::new(Release {
                 flow: intent.flow,
@@ -73,6 +78,11 @@ impl Marks {
     /// The marked releases of a lineage, oldest first; shared, because a scoring takes all of them along.
     pub(crate) fn releases(&self, lineage: &Label) -> &[Arc<Release>] {
         self.lineages.get(lineage).map_or(&[], Vec::as_slice)
+    }
+
+    /// The commitment to the key of a lineage's mark tags, from its first release that has one.
+    pub(crate) fn tag_key(&self, lineage: &str) -> Option<Digest> {
+        self.tag_keys.get(lineage).copied()
     }
 
     /// Whether a request was scored.

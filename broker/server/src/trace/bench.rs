@@ -191,6 +191,7 @@ fn recorded() -> Result<Recorded<ScoringEntry>, Fault> {
         content_sha256: ContentDigest::from_bytes([2; 32]),
         rows: ROWS.into(),
         rows_used: ROWS.into(),
+        tag_key: None,
         at: "2026-01-01T00:00:00Z".parse()?,
     };
     let lineage = Label::new(LINEAGE)?;

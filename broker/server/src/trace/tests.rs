@@ -57,6 +57,7 @@ fn release(recipient: &str, flow: FlowId) -> Release {
             colluders_max: 0,
             changed_ppm_max: None,
             reference_key: None,
+            tag_key: None,
         },
     }
 }
@@ -86,6 +87,7 @@ fn recorded() -> Recorded<ScoringEntry> {
         content_sha256: ContentDigest::from_bytes([2; 32]),
         rows: ROWS.into(),
         rows_used: ROWS.into(),
+        tag_key: None,
         at: moment(now()),
     };
     Recorded::of_test(ScoringEntry {

@@ -232,6 +232,9 @@ pub struct ReleaseMarks {
     /// than the agreement expects. Absent if no column is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_ppm_max: Option<u32>,
+    /// The owner's commitment to its key of mark tags, the same for all releases of the lineage. Absent if no column carries marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag_key: Option<Digest>,
 }
 
 /// What leaves.

@@ -33,6 +33,7 @@ fn traced(accused: Vec<AccusedRecipient>) -> Traced {
             coded: Vec::new(),
             others: vec![0, 3, 1, 0],
             keys_compared: 13,
+            tag_key: Some("ab".repeat(32)),
             shortfall,
         },
         rows: Resolved::default(),

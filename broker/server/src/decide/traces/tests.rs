@@ -46,6 +46,7 @@ fn delivered() -> (Story, Agreement) {
         colluders_max: 0,
         changed_ppm_max: None,
         reference_key: None,
+        tag_key: None,
     });
     story.told(intent);
     (story, agreement)
@@ -60,6 +61,7 @@ fn request() -> ScoringRequest {
         content_sha256: ContentDigest::from_bytes(Sha256::digest(CONTENT).into()),
         rows: 900,
         rows_used: 800,
+        tag_key: None,
         at: moment(now()),
     }
 }

@@ -8,7 +8,7 @@ use counterfoil_proto::v1::{Consent, RowsHeader};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::flow::buckets::Declared;
+use crate::flow::buckets::{Declared, Said};
 use crate::flow::canaries::{Canaries, Codes};
 use crate::refusal::sentence;
 use crate::state::flows::Stage as State;
@@ -54,7 +54,10 @@ async fn joined(world: &World, running: &Arc<Running>, rows: &Submission, keys: 
     let (broker, flow) = (&world.broker, *running.grant.flow.as_bytes());
     let layout = rows.layout.clone().unwrap();
     let proven = running.agreement.consent().is_some();
-    let withheld = proven.then(|| CoarseCount::of(0));
+    let said = Said {
+        withheld: proven.then(|| CoarseCount::of(0)),
+        tag_key: layout.is_marked().then(|| Digest::from_bytes([9; 32])),
+    };
     let header = RowsHeader {
         keyed: false,
         watched: layout.is_watched(),
@@ -66,6 +69,9 @@ async fn joined(world: &World, running: &Arc<Running>, rows: &Submission, keys: 
         buckets: 1,
         consent: proven.then(Consent::default),
         marked: layout.is_marked(),
+        tag_key: said
+            .tag_key
+            .map_or_else(Vec::new, |key| key.as_bytes().to_vec()),
     };
     broker.running.store_rows(flow, &header, rows).unwrap();
     let declared = Declared {
@@ -74,7 +80,7 @@ async fn joined(world: &World, running: &Arc<Running>, rows: &Submission, keys: 
         count: header.count,
     };
     running
-        .buckets(|all| all.declare_rows(declared, &layout, withheld))
+        .buckets(|all| all.declare_rows(declared, &layout, said))
         .unwrap();
     running.received(0, Some(rows.session));
     if join(broker, running, 0, keys).await == Some(true) {

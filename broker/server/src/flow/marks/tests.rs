@@ -49,7 +49,11 @@ fn got(agreement: &Agreement, recipient: &str, flow: &str, k: u32) -> Got {
 
 fn got_of(agreement: &Agreement, recipient: &str, flow: &str, k: u32, customers: u32) -> Got {
     let tags = TAGS.map(|name| agreement.tag(&name.parse().unwrap()).unwrap());
-    let whose = Whose { recipient, flow };
+    let whose = Whose {
+        recipient,
+        flow,
+        tag_key: Some(Digest::from_bytes([9; 32])),
+    };
     let master = MasterKey::from_bytes([7; 32]);
     let common = common(agreement, customers);
     let (table, _, mark_tags) = common.parts();
@@ -91,6 +95,7 @@ fn each_recipient_gets_other_cells_and_every_flow_the_commitments_to_its_keys() 
     let other = got(&agreement, "broker-house", "flow-2", 2);
     assert!(differences(&first, &other) > 0);
     assert_eq!(first.marks.dataset_key, other.marks.dataset_key);
+    assert_eq!(first.marks.tag_key, Some(Digest::from_bytes([9; 32])));
     assert_ne!(first.marks.recipient_key, other.marks.recipient_key);
     assert_ne!(first.marks.flow_key, other.marks.flow_key);
     let master = MasterKey::from_bytes([7; 32]);

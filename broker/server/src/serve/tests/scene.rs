@@ -170,6 +170,7 @@ pub(super) fn rows_of(rows: &Submission, tags: &[&str]) -> Vec<RowsChunk> {
         count: rows.len() as u64,
         columns: tags.iter().map(column).collect(),
         marked: false,
+        tag_key: Vec::new(),
         consent: Some(consent(tags)),
         bucket: 0,
         buckets: 1,
