@@ -148,7 +148,7 @@ fn a_leaked_file_names_its_flow_and_nobody_else() {
     )
     .json();
     let report = &done["report"];
-    let accused = report["accused"].as_array().unwrap();
+    let accused = report["marks"]["accused"].as_array().unwrap();
     assert_eq!(accused.len(), 1, "{report:#}");
     assert_eq!(accused[0]["recipient"], "insurer");
     let flows = accused[0]["flows"].as_array().unwrap();
@@ -160,9 +160,9 @@ fn a_leaked_file_names_its_flow_and_nobody_else() {
     assert_eq!(flows[0]["flow"], leaked.flow);
     assert_ne!(flows[0]["flow"], leaked.innocent);
     assert_eq!(done["commitments"]["in_receipts"], 1);
-    assert_eq!(report["candidates"], 3);
+    assert_eq!(report["marks"]["candidates"], 3);
     // 3 candidates, one false naming in 10^9.
-    assert_eq!(report["log10_threshold"], 9.48);
+    assert_eq!(report["marks"]["log10_threshold"], 9.48);
 
     // Recorded before it was scored; the incident and its outcome after.
     let entries = leaked.world.entries();
@@ -189,6 +189,11 @@ fn a_leaked_file_names_its_flow_and_nobody_else() {
             .starts_with("counterfoil trace report v1\n")
     );
 
+    assert_eq!(
+        leaked.world.verify_log("log.jsonl")["findings"],
+        serde_json::json!([])
+    );
+
     // The same file again joins the incident; and the accused hears nothing of it from the broker.
     leaked.traced(&file);
     assert_eq!(leaked.events("incident.opened").len(), 1);
@@ -211,9 +216,9 @@ fn a_file_that_was_never_marked_names_nobody() {
     }
     let file = leaked.write("own.csv", text.as_bytes());
     let done = leaked.traced(&file);
-    assert_eq!(done["report"]["accused"], serde_json::json!([]));
-    assert!(done["report"]["shortfall"].is_object());
-    let others: u64 = done["report"]["others"]
+    assert_eq!(done["report"]["marks"]["accused"], serde_json::json!([]));
+    assert!(done["report"]["marks"]["shortfall"].is_object());
+    let others: u64 = done["report"]["marks"]["others"]
         .as_array()
         .unwrap()
         .iter()
@@ -231,7 +236,13 @@ fn another_key_than_the_owners_of_then_is_refused_and_the_owner_alone_scores_not
     let leaked = leaked();
     let file = leaked.write("leak.csv", leaked.table().as_bytes());
     let named = leaked.traced(&file);
-    assert_eq!(named["report"]["accused"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        named["report"]["marks"]["accused"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     let released = &leaked.events("release.intent")[0]["marks"]["tag_key"];
     assert!(released.is_string());
     assert_eq!(&named["report"]["tag_key"], released);
@@ -247,7 +258,11 @@ fn another_key_than_the_owners_of_then_is_refused_and_the_owner_alone_scores_not
     chmod_600(&key);
     let refused = leaked.propose(&file, "ana");
     assert_eq!(refused.exit, 7, "{}", refused.out);
-    assert!(refused.out.contains("is not the key that the log commits to"));
+    assert!(
+        refused
+            .out
+            .contains("is not the key that the log commits to")
+    );
     fs::write(&key, kept).unwrap();
     chmod_600(&key);
     // And the owner alone scores nothing.
@@ -323,7 +338,9 @@ fn an_old_copy_of_the_owners_home_brings_no_second_key_into_a_lineage() {
     let refused = world.exchange(&["--overwrite"]);
     assert_ne!(refused.exit, 0);
     assert!(
-        refused.err.contains("is not the one that the log has for lineage"),
+        refused
+            .err
+            .contains("is not the one that the log has for lineage"),
         "{}",
         refused.err
     );
@@ -385,7 +402,10 @@ fn a_reference_code_names_the_flow_of_a_few_rows_without_identifiers() {
         "{why}"
     );
     let report = &done["report"];
-    assert_eq!(report["accused"], serde_json::json!([]));
+    // Nothing was scored, and nothing is said of candidates or thresholds.
+    assert_eq!(report["marks"], Value::Null);
+    assert_eq!(report["lineage"], "bank/*");
+    assert_eq!(report["code_keys_compared"], 2);
     let coded = report["coded"].as_array().unwrap();
     assert_eq!(coded.len(), 1, "{report:#}");
     assert_eq!(
@@ -397,6 +417,23 @@ fn a_reference_code_names_the_flow_of_a_few_rows_without_identifiers() {
     let concluded = leaked.events("trace.concluded");
     assert_eq!(concluded[0]["coded"], serde_json::json!(["insurer"]));
     assert_eq!(concluded[0]["named"], serde_json::json!([]));
+
+    assert_eq!(concluded[0]["candidates"], 0);
+
+    // Codes are not counted against the scorings of a lineage, nor is a file without a right one: that ends in the log too.
+    let none = "7".repeat(32);
+    let file = leaked.write(
+        "note2.csv",
+        format!("what\n{}\n{none}\n", codes[5]).as_bytes(),
+    );
+    for _ in 0..10 {
+        leaked.traced(&file);
+    }
+    assert_eq!(leaked.events("trace.concluded").len(), 11);
+    assert_eq!(
+        leaked.world.verify_log("log.jsonl")["findings"],
+        serde_json::json!([])
+    );
 
     // A code with a character altered is none, and nothing of such a file is sent.
     let altered = codes[3].replace(&codes[3][20..], "7777");

@@ -26,7 +26,7 @@ use crate::text::{AgreementDigest, OrgName, UserId, closed_list};
 pub use officers::{Assessment, OfficerSignature};
 pub use people::{Approval, Endorsement};
 pub use revocation::Revocation;
-pub use scoring::ScoringRequest;
+pub use scoring::{ScoringRequest, all_lineages};
 
 closed_list!(
     /// The part a person takes in approving.

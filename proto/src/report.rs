@@ -25,7 +25,7 @@ pub struct TraceReport {
     pub scoring: u64,
     /// The owner that asked.
     pub org: String,
-    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`.
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`; `OWNER/*` where codes alone were looked for.
     pub lineage: String,
     /// Digest of the leaked file.
     pub file_sha256: String,
@@ -33,6 +33,23 @@ pub struct TraceReport {
     pub rows: u64,
     /// Rows whose customers the owner knows, which were scored.
     pub rows_used: u64,
+    /// The commitment to the owner's key of mark tags, in the entries of the lineage's releases, which two people of the owner
+    /// signed for with the request. That the tags were made with it is their word until they open the key.
+    pub tag_key: Option<String>,
+    /// What marks say; none where only codes were looked for, or found.
+    pub marks: Option<MarksRead>,
+    /// Flows whose reference codes are in the file, most rows first. No evidence of who leaked: a code is copied with its row by
+    /// whoever has it, and the delivery's recipient, the broker and who saw a copy could have.
+    pub coded: Vec<CodedFlow>,
+    /// Keys of codes that the broker compared with their commitments in its log: of all deliveries of the owner with codes, if
+    /// the file has any.
+    pub code_keys_compared: u64,
+}
+
+/// What the marks in a leaked file say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarksRead {
     /// Ways in which the columns could be read; E is the mean over them.
     pub readings: u64,
     /// The columns of the first way: tag, and how it is written.
@@ -47,20 +64,12 @@ pub struct TraceReport {
     pub log10_threshold: f64,
     /// Who is named, most evidence first.
     pub accused: Vec<AccusedRecipient>,
-    /// Flows whose reference codes are in the file, most rows first. No evidence of who leaked: a code is copied with its row by
-    /// whoever has it, and the delivery's recipient, the broker and who saw a copy could have.
-    #[serde(default)]
-    pub coded: Vec<CodedFlow>,
     /// All other recipients by log10 E: under -1, from -1 to 0, .. from 17 to 18, and above. In one bin where they are so few that
     /// a histogram would tell the score of each.
     pub others: Vec<u64>,
     /// Keys that the broker compared with their commitments in its log before it scored: those of all candidates, and the
     /// lineage's. Its word, over its signature.
     pub keys_compared: u64,
-    /// The commitment to the owner's key of mark tags, in the entries of the lineage's releases, which two people of the owner
-    /// signed for with the request. That the tags were made with it is their word until they open the key.
-    #[serde(default)]
-    pub tag_key: Option<String>,
     /// What is missing if nobody is named.
     pub shortfall: Option<Shortfall>,
 }
@@ -120,6 +129,8 @@ pub struct AccusedFlow {
 pub struct CodedFlow {
     /// The institution to which it was delivered.
     pub recipient: String,
+    /// The lineage of the delivery.
+    pub lineage: String,
     /// Rows with a code of it.
     pub rows: u64,
     /// The flow, without evidence; its commitment is that to the key of its codes.

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::keys::{ReferenceKey, mac};
 
 const ROW: &[u8] = b"wm/reference-row/v1";
+const PAD: &[u8] = b"wm/reference-pad/v1";
 const CHECK: &[u8] = b"wm/reference-check/v1";
 
 /// Crockford's alphabet of 32 characters, without I, L, O and U.
@@ -19,8 +20,9 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const CHARACTERS: usize = 32;
 const CHECK_BYTES: usize = 5;
 
-/// The code of one row: handle of the flow (4 bytes), number of the row (3 bytes) and a MAC (8 bytes); as text with a check of
-/// 5 bytes, which needs no key.
+/// The code of one row: handle of the flow (4 bytes), hidden number of the row (3 bytes) and a MAC of it (8 bytes); as text with a
+/// check of 5 bytes, which needs no key. The number is hidden under a pad from the MAC: the highest of them would tell how large
+/// the delivery is. The handle is not, since a flow is found by it among a million.
 ///
 /// 32 characters of Crockford's base 32. One that was made without the flow's key is right with a chance of 2^-64. What is no code,
 /// such as an account's number, is taken for one with a chance of 2^-40: whoever looks for codes in a file shows nothing else of it.
@@ -38,9 +40,11 @@ impl ReferenceKey {
     pub fn code(&self, row: u32) -> ReferenceCode {
         let [_, row @ ..] = row.to_be_bytes();
         let mut code = [0; 15];
-        let tag = mac(self.expose(), &[ROW, &row]);
+        let [a, b, c, d, e, f, g, h, ..] = mac(self.expose(), &[ROW, &row]);
+        let tag = [a, b, c, d, e, f, g, h];
         let handle = self.handle().to_be_bytes();
-        let bytes = handle.iter().chain(&row).chain(&tag);
+        let hidden = self.padded(row, &tag);
+        let bytes = handle.iter().chain(&hidden).chain(&tag);
         for (place, byte) in code.iter_mut().zip(bytes) {
             *place = *byte;
         }
@@ -50,7 +54,16 @@ impl ReferenceKey {
     /// Whether a code is of this flow.
     #[must_use]
     pub fn made(&self, code: &ReferenceCode) -> bool {
-        self.code(code.row()) == *code
+        let (hidden, tag) = code.row_and_tag();
+        let [a, b, c] = self.padded(hidden, &tag);
+        self.code(u32::from_be_bytes([0, a, b, c])) == *code
+    }
+
+    /// Hides the number of a row, or shows a hidden one.
+    fn padded(&self, row: [u8; 3], tag: &[u8; 8]) -> [u8; 3] {
+        let [a, b, c, ..] = mac(self.expose(), &[PAD, tag]);
+        let [x, y, z] = row;
+        [x ^ a, y ^ b, z ^ c]
     }
 }
 
@@ -75,9 +88,9 @@ impl ReferenceCode {
         checked
     }
 
-    fn row(self) -> u32 {
-        let [_, _, _, _, a, b, c, ..] = self.0;
-        u32::from_be_bytes([0, a, b, c])
+    fn row_and_tag(self) -> ([u8; 3], [u8; 8]) {
+        let [_, _, _, _, a, b, c, tag @ ..] = self.0;
+        ([a, b, c], tag)
     }
 }
 
@@ -153,6 +166,11 @@ mod tests {
             assert!(one.made(&code) && !two.made(&code));
         }
         assert_ne!(one.code(1), one.code(2));
+        // Of a hundred rows in their order, neither the first byte of the number nor its last is in order.
+        let numbers = (0..100).map(|row| one.code(row).row_and_tag().0);
+        let numbers: std::collections::BTreeSet<_> = numbers.collect();
+        assert!(numbers.iter().any(|number| number[0] != 0));
+        assert!(numbers.len() > 90);
         assert_ne!(one.handle(), two.handle());
     }
 

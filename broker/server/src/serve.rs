@@ -28,7 +28,7 @@ use crate::api::enrolment::EnrolmentService;
 use crate::api::flows::FlowsService;
 use crate::api::log::LogService;
 use crate::api::operator::OperatorService;
-use crate::api::traces::TracesService;
+use crate::api::traces::{TracesService, fail_interrupted};
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::flow::restore;
@@ -232,6 +232,9 @@ async fn restore(broker: &Arc<Broker>) -> Result<(), Error> {
                 .await;
         }
     }
+    fail_interrupted(broker)
+        .await
+        .map_err(|status| Error::Log(status.message().to_owned()))?;
     let released = broker.ledger.read(|state| {
         let flows = state.flows.iter();
         let released = flows.filter(|(_, flow)| flow.intent_index().is_some());

@@ -94,13 +94,14 @@ impl State {
             Event::AgreementRevoked(e) => of_agreement(&e.agreement.sha256),
             // Of hits both sides learn from people who have looked at them, whichever of the two ended the flow.
             Event::IncidentCanaries(_) => Vec::new(),
+            // The broker tells of a scoring that it was stopped in.
+            Event::TraceFailed(e) => vec![e.org.clone()],
             // Of an accusation the accused learns from people, and not from its own agent.
             Event::AgreementRefused(_)
             | Event::FlowDenied(_)
             | Event::CanariesCommitted(_)
             | Event::TraceAuthorised(_)
             | Event::TraceRefused(_)
-            | Event::TraceFailed(_)
             | Event::TraceConcluded(_)
             | Event::IncidentOpened(_) => vec![entry.actor().org.clone()],
             event => event.flow().map(of_flow).unwrap_or_default(),
@@ -127,11 +128,19 @@ impl State {
             Event::AgreementCountersigned(event) => self.agreements.countersigned(event),
             Event::AgreementRevoked(event) => self.agreements.revoked(event),
             Event::TraceAuthorised(event) => {
-                self.marks.authorised(entry.time(), event);
+                self.marks.authorised(index, entry.time(), event);
                 Ok(())
             }
             Event::IncidentOpened(event) => {
                 self.marks.incident(event);
+                Ok(())
+            }
+            Event::TraceConcluded(event) => {
+                self.marks.scored(event.scoring.value());
+                Ok(())
+            }
+            Event::TraceFailed(event) => {
+                self.marks.scored(event.scoring.value());
                 Ok(())
             }
             event => {

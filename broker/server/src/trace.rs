@@ -6,31 +6,26 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 mod codes;
+mod marks;
 pub(crate) mod turns;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use counterfoil_audit::entry::{Digest, Label};
-use counterfoil_proto::leak::{CODES, LeakContent};
-use counterfoil_proto::report::{
-    AccusedFlow, AccusedRecipient, CodedFlow, ColumnRead, Evidence, Shortfall, TraceReport,
-};
-use counterfoil_watermark::{
-    Assignment, Commitment, Leak, Level, Lineage, MarkError, MarkTag, MasterKey, Reading, Standard,
-    Suspect, Trace, Verdict, assignments,
-};
+use counterfoil_proto::leak::LeakContent;
+use counterfoil_proto::report::{AccusedFlow, Evidence, MarksRead, Shortfall, TraceReport};
+use counterfoil_watermark::{Lineage, MarkError, MasterKey};
 
 use crate::log::Recorded;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::state::marks::{Release, ScoringEntry};
 
+use codes::Coded;
+use marks::{Candidates, Scores};
+
 /// Anybody innocent is named in one of so many traces, or fewer.
 const FALSE_NAMING_ONE_IN: u64 = 1_000_000_000;
-/// Fewest marked positions that are scored: what is read from fewer says much of each, and scores of files of one's own making
-/// would tell symbols one by one. Rows do not bound that, since most cells of a row may carry no mark.
-const READS_MIN: u64 = 50;
 /// Most flows of one recipient that are listed where none can be chosen, and most whose codes are in a file: a report has an end.
 const FLOWS_LISTED_MAX: usize = 256;
 /// Fewest others of whom a histogram is shown.
@@ -55,6 +50,9 @@ pub(crate) enum Unscored {
         "too few of the file's cells carry marks to say anything: scores of a few would tell the marks"
     )]
     TooLittle,
+    /// None of its codes is of a delivery of the owner's.
+    #[error("no reference code of the file is one of a delivery of yours")]
+    NoCode,
     /// A key that is not the one that an entry commits to.
     #[error("the key of a delivery is not the one that the log commits to")]
     Commitment,
@@ -65,50 +63,41 @@ impl Unscored {
     pub(crate) fn refusal(&self) -> Refusal {
         let would_pass = match self {
             Self::TooLittle => "a larger part of the delivery",
+            Self::NoCode => "a file with codes as they were delivered, or with rows of customers",
             _ => "a file whose columns can be told",
         };
         Refusal::new("unreadable", self.to_string(), would_pass)
     }
 }
 
-/// Everything that the log says of a lineage, taken out of state so that scoring holds no lock.
+/// What a leaked file is compared with, taken out of state so that scoring holds no lock.
 pub(crate) struct Scoring {
-    lineage: Lineage,
-    name: Label,
-    /// By recipient.
-    candidates: Vec<(String, Vec<Arc<Release>>)>,
+    /// None where codes alone are looked for.
+    marks: Option<Candidates>,
+    /// All releases of the owner whose rows have codes, of whichever lineage.
+    coded: Vec<Arc<Release>>,
 }
 
 impl Scoring {
-    /// Of all marked releases of a lineage; `None` if there are none.
-    pub(crate) fn of(state: &State, name: &Label) -> Option<Self> {
-        let releases = state.marks.releases(name);
+    /// Of all releases that a request is about; `None` if there are none.
+    pub(crate) fn of(state: &State, entry: &ScoringEntry) -> Option<Self> {
+        let coded = state.marks.coded(entry.request.org.as_str()).to_vec();
+        if entry.request.is_of_codes() {
+            return Some(Self { marks: None, coded });
+        }
+        let releases = state.marks.releases(&entry.lineage);
         let agreements: BTreeSet<_> = releases.iter().map(|of| of.agreement.sha256).collect();
         let agreements = agreements
             .iter()
             .filter_map(|sha256| state.agreements.get(sha256));
         let lineages = agreements.filter_map(|record| Some(record.agreement.marks()?.lineage()));
         let lineage = Lineage::merged(lineages)?;
-        Some(Self::over(lineage, name.clone(), releases))
+        let marks = Candidates::over(lineage, entry.lineage.clone(), releases);
+        let marks = Some(marks);
+        Some(Self { marks, coded })
     }
 
-    fn over(lineage: Lineage, name: Label, releases: &[Arc<Release>]) -> Self {
-        let mut by_recipient: BTreeMap<&str, Vec<Arc<Release>>> = BTreeMap::new();
-        for release in releases {
-            let of_recipient = by_recipient.entry(release.recipient.as_str());
-            of_recipient.or_default().push(release.clone());
-        }
-        let by_recipient = by_recipient.into_iter();
-        Self {
-            lineage,
-            name,
-            candidates: by_recipient
-                .map(|(recipient, releases)| (recipient.to_owned(), releases))
-                .collect(),
-        }
-    }
-
-    /// Scores all candidates. Blocks, for seconds.
+    /// Looks for codes, and scores all candidates. Blocks, for seconds.
     pub(crate) fn score(
         &self,
         recorded: &Recorded<ScoringEntry>,
@@ -116,157 +105,33 @@ impl Scoring {
         master: &MasterKey,
         progress: impl FnMut(usize),
     ) -> Result<Scored, Unscored> {
-        let coded = codes::found(&self.candidates, &self.name, content, master)?;
-        let leak = self.leak(content)?;
-        let read = self.readings(content, &leak);
-        let read = read.and_then(|readings| self.trace(&leak, readings, master));
-        let (readings, trace) = match read {
-            Ok(read) => read,
-            // What the codes say needs no score, and makes none allowed.
-            Err(Unscored::NoColumn | Unscored::TooLittle | Unscored::Ambiguous(_))
-                if !coded.is_empty() =>
-            {
-                let dataset = master.dataset(self.name.as_str());
-                (Vec::new(), Trace::new(&self.lineage, &dataset, &leak, &[]))
-            }
-            Err(why) => return Err(why),
+        let coded = codes::found(&self.coded, content, master)?;
+        let marks = match &self.marks {
+            None if coded.flows.is_empty() => return Err(Unscored::NoCode),
+            None => None,
+            Some(candidates) => match candidates.score(content, master, progress) {
+                Ok(scores) => Some(scores),
+                // What the codes say needs no score, and makes none allowed.
+                Err(Unscored::NoColumn | Unscored::TooLittle | Unscored::Ambiguous(_))
+                    if !coded.flows.is_empty() =>
+                {
+                    None
+                }
+                Err(why) => return Err(why),
+            },
         };
-        let suspects = self.suspects(master)?;
-        let verdict = trace.accuse(Standard::one_in(FALSE_NAMING_ONE_IN), &suspects, progress);
         Ok(Scored {
             scoring: recorded.index(),
-            readings: readings.len() as u64,
-            columns: self.columns(readings.first()),
-            reads: [Level::Recipient, Level::Flow].map(|level| trace.reads(level)),
-            accused: self.accused(&verdict),
             coded,
-            verdict,
+            marks,
         })
-    }
-
-    fn readings(&self, content: &LeakContent, leak: &Leak) -> Result<Vec<Assignment>, Unscored> {
-        let known = self.known(content);
-        let readings = assignments(&self.lineage, leak, &known).map_err(Unscored::Ambiguous)?;
-        if readings.is_empty() || readings.iter().all(Vec::is_empty) {
-            return Err(Unscored::NoColumn);
-        }
-        Ok(readings)
-    }
-
-    fn trace(
-        &self,
-        leak: &Leak,
-        readings: Vec<Assignment>,
-        master: &MasterKey,
-    ) -> Result<(Vec<Assignment>, Trace), Unscored> {
-        let dataset = master.dataset(self.name.as_str());
-        let trace = Trace::new(&self.lineage, &dataset, leak, &readings);
-        if trace.reads(Level::Recipient) < READS_MIN {
-            return Err(Unscored::TooLittle);
-        }
-        Ok((readings, trace))
     }
 
     /// Recipients that are candidates.
     pub(crate) fn recipients(&self) -> usize {
-        self.candidates.len()
-    }
-
-    fn leak(&self, content: &LeakContent) -> Result<Leak, Unscored> {
-        let bits = self.lineage.bits();
-        let tags = content.mark_tags.iter();
-        let tags: Option<Vec<_>> = tags.map(|tag| MarkTag::new(*tag, bits)).collect();
-        let columns = content.columns.iter().zip(&content.known);
-        let columns = columns.filter(|(_, known)| known.as_deref() != Some(CODES));
-        let columns = columns.map(|(cells, _)| cells.clone()).collect();
-        Leak::new(tags.ok_or(Unscored::Content)?, columns).map_err(|_| Unscored::Content)
-    }
-
-    /// A tag's name may stand for several columns of the lineage (other forms in other agreements): then it says nothing.
-    fn known(&self, content: &LeakContent) -> Vec<Option<usize>> {
-        let place = |name: &Option<String>| {
-            let name = name.as_deref()?;
-            let columns = self.lineage.columns().iter().enumerate();
-            let mut named = columns.filter(|(_, column)| column.name() == name);
-            let (place, _) = named.next()?;
-            named.next().is_none().then_some(place)
-        };
-        let known = content.known.iter();
-        let known = known.filter(|known| known.as_deref() != Some(CODES));
-        known.map(place).collect()
-    }
-
-    /// Derives every candidate's keys, and compares each with what the log committed to when it left.
-    fn suspects(&self, master: &MasterKey) -> Result<Vec<Suspect>, Unscored> {
-        let name = self.name.as_str();
-        let dataset = Commitment::to_dataset(&master.dataset(name), name);
-        let opens = |committed: &Digest, key: Commitment| {
-            (Commitment::from_bytes(*committed.as_bytes()) == key)
-                .then_some(())
-                .ok_or(Unscored::Commitment)
-        };
-        let suspect = |(recipient, releases): &(String, Vec<Arc<Release>>)| {
-            let key = master.recipient(name, recipient);
-            let of_recipient = Commitment::to_recipient(&key, name, recipient);
-            let mut flows = Vec::with_capacity(releases.len());
-            for release in releases {
-                let flow = release.flow.to_string();
-                let flow_key = master.flow(name, &flow);
-                opens(&release.marks.dataset_key, dataset)?;
-                opens(&release.marks.recipient_key, of_recipient)?;
-                opens(
-                    &release.marks.flow_key,
-                    Commitment::to_flow(&flow_key, name, &flow),
-                )?;
-                flows.push(flow_key);
-            }
-            Ok(Suspect {
-                recipient: key,
-                flows,
-            })
-        };
-        self.candidates.iter().map(suspect).collect()
-    }
-
-    fn columns(&self, reading: Option<&Assignment>) -> Vec<ColumnRead> {
-        let read = |matched: &counterfoil_watermark::Match| {
-            let column = self.lineage.columns().get(matched.column)?;
-            Some(ColumnRead {
-                column: matched.found as u64,
-                tag: column.name().to_owned(),
-                reading: match matched.reading {
-                    Reading::AsDelivered => "as delivered".to_owned(),
-                    Reading::Scaled(0) => "as delivered".to_owned(),
-                    Reading::Scaled(power) => format!("times 10^{power}"),
-                    Reading::Date(style) => format!("{style:?}"),
-                },
-            })
-        };
-        reading.into_iter().flatten().filter_map(read).collect()
-    }
-
-    fn accused(&self, verdict: &Verdict) -> Vec<AccusedRecipient> {
-        let of = |accused: &counterfoil_watermark::Accused| {
-            let (recipient, releases) = self.candidates.get(accused.suspect)?;
-            let evidence_of = |place: usize| {
-                let mut named = accused.flows.iter();
-                named.find(|(flow, _)| *flow == place).map(|(_, e)| *e)
-            };
-            let told = releases.iter().enumerate();
-            // Where no flow is named all are listed and none is chosen.
-            let told =
-                told.filter(|(place, _)| accused.flows.is_empty() || evidence_of(*place).is_some());
-            let mut flows = told.map(|(place, release)| flow(release, evidence_of(place)));
-            let listed = flows.by_ref().take(FLOWS_LISTED_MAX).collect();
-            Some(AccusedRecipient {
-                recipient: recipient.clone(),
-                evidence: evidence(accused.evidence),
-                key_commitment: releases.first()?.marks.recipient_key.to_string(),
-                flows: listed,
-                flows_left_off: flows.count() as u64,
-            })
-        };
-        verdict.accused.iter().filter_map(of).collect()
+        self.marks
+            .as_ref()
+            .map_or(0, |marks| marks.by_recipient.len())
     }
 }
 
@@ -312,12 +177,9 @@ fn rounded(number: f64) -> f64 {
 /// The outcome, before it is told to anybody.
 pub(crate) struct Scored {
     scoring: u64,
-    readings: u64,
-    columns: Vec<ColumnRead>,
-    reads: [u64; 2],
-    accused: Vec<AccusedRecipient>,
-    coded: Vec<CodedFlow>,
-    verdict: Verdict,
+    coded: Coded,
+    /// None where codes alone said something.
+    marks: Option<Scores>,
 }
 
 /// What the report says beside the outcome.
@@ -331,29 +193,27 @@ pub(crate) struct Said<'a> {
 impl Scored {
     /// Recipients that are named.
     pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
-        self.accused
-            .iter()
-            .map(|accused| accused.recipient.as_str())
+        let accused = self.marks.iter().flat_map(|marks| &marks.accused);
+        accused.map(|accused| accused.recipient.as_str())
     }
 
     /// Recipients whose reference codes are in the file.
     pub(crate) fn coded(&self) -> impl Iterator<Item = &str> {
-        let recipients = self.coded.iter().map(|coded| coded.recipient.as_str());
+        let recipients = self.coded.flows.iter();
+        let recipients = recipients.map(|coded| coded.recipient.as_str());
         recipients.collect::<BTreeSet<_>>().into_iter()
     }
 
-    /// Candidates that were scored.
+    /// Candidates that were scored; none where codes alone were looked for.
     pub(crate) fn candidates(&self) -> u64 {
-        self.verdict.candidates
+        self.marks
+            .as_ref()
+            .map_or(0, |marks| marks.verdict.candidates)
     }
 
     /// The report. Scores of those who are not named stay in one histogram.
     pub(crate) fn report(self, said: &Said<'_>) -> TraceReport {
         let request = &said.entry.request;
-        let shortfall = self.verdict.shortfall.map(|missing| Shortfall {
-            rows_more_unaltered: missing.rows_more_unaltered.map(coarse),
-            rows_more_at_this_rate: missing.rows_more_at_this_rate.map(coarse),
-        });
         TraceReport {
             broker: said.broker.to_owned(),
             time: said.time.clone(),
@@ -364,17 +224,31 @@ impl Scored {
             file_sha256: request.file_sha256.to_string(),
             rows: request.rows,
             rows_used: request.rows_used,
+            tag_key: request.tag_key.map(|key| key.to_string()),
+            marks: self.marks.map(Scores::told),
+            coded: self.coded.flows,
+            code_keys_compared: self.coded.keys_compared,
+        }
+    }
+}
+
+impl Scores {
+    fn told(self) -> MarksRead {
+        let verdict = self.verdict;
+        let shortfall = verdict.shortfall.map(|missing| Shortfall {
+            rows_more_unaltered: missing.rows_more_unaltered.map(coarse),
+            rows_more_at_this_rate: missing.rows_more_at_this_rate.map(coarse),
+        });
+        MarksRead {
             readings: self.readings,
             columns: self.columns,
             reads: self.reads,
-            candidates: self.verdict.candidates,
+            candidates: verdict.candidates,
             false_naming_one_in: FALSE_NAMING_ONE_IN,
-            log10_threshold: rounded(self.verdict.ln_threshold / std::f64::consts::LN_10),
+            log10_threshold: rounded(verdict.ln_threshold / std::f64::consts::LN_10),
             accused: self.accused,
-            coded: self.coded,
-            others: others(self.verdict.others.bins()),
-            keys_compared: self.verdict.candidates + 1,
-            tag_key: request.tag_key.map(|key| key.to_string()),
+            others: others(verdict.others.bins()),
+            keys_compared: verdict.candidates + 1,
             shortfall,
         }
     }

@@ -19,7 +19,7 @@ pub struct ScoringRequest {
     pub id: ScoringId,
     /// The owner of the lineage.
     pub org: OrgName,
-    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`.
+    /// The lineage, `OWNER/DATASET/EPOCH/BITS/SELECTED`; or [`all_lineages`] of the owner.
     pub lineage: String,
     /// Digest of the leaked file, byte for byte.
     pub file_sha256: ContentDigest,
@@ -37,7 +37,20 @@ pub struct ScoringRequest {
     pub at: Timestamp,
 }
 
+/// In place of a lineage: reference codes alone are looked for, in all of the owner's, and no marks are scored. No dataset has
+/// such a name.
+#[must_use]
+pub fn all_lineages(owner: &OrgName) -> String {
+    format!("{owner}/*")
+}
+
 impl ScoringRequest {
+    /// Whether only reference codes are looked for.
+    #[must_use]
+    pub fn is_of_codes(&self) -> bool {
+        self.lineage == all_lineages(&self.org)
+    }
+
     /// What maker, checker and institution sign: SHA-256 over a line of its own and RFC 8785 JSON. `None` if a number
     /// has no exact form there.
     #[must_use]

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use counterfoil_party::trace::{self, Prepared, Proposed, Resolved, TraceOptions, Traced};
+use counterfoil_party::trace::{
+    self, MarksRead, Prepared, Proposed, Resolved, TraceOptions, Traced,
+};
 use counterfoil_party::transport::Broker;
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -146,10 +148,41 @@ fn describe_rows(rows: &Resolved) -> String {
 fn describe(traced: &Traced) -> String {
     let report = &traced.report;
     let mut text = format!("{}\n", trace::verdict(report));
-    for accused in &report.accused {
+    text += &report
+        .marks
+        .as_ref()
+        .map_or_else(String::new, describe_named);
+    for coded in &report.coded {
+        text += &format!(
+            "  flow `{}` under `{}` v{}, entry {}, {}: {} different codes, which recipient and broker have and anybody can copy\n",
+            coded.flow.flow,
+            coded.flow.agreement,
+            coded.flow.version,
+            coded.flow.entry,
+            coded.flow.time,
+            coded.rows
+        );
+    }
+    text += &format!("{}\n", describe_rows(&traced.rows));
+    text += &report
+        .marks
+        .as_ref()
+        .map_or_else(String::new, describe_marks);
+    text + &format!(
+        "the commitments that the broker names for {} flows are in receipts here, {} have none; incident `{}`, entry {}\nowner and broker together could make such a file, and which file was scored is the owner's word until it opens its key: otherwise it shows whose delivery it is",
+        traced.commitments.in_receipts,
+        traced.commitments.without_receipt,
+        report.incident,
+        report.scoring
+    )
+}
+
+fn describe_named(marks: &MarksRead) -> String {
+    let mut text = String::new();
+    for accused in &marks.accused {
         text += &format!(
             "  `{}`: log10 E {:.2} (named from {:.2}), p {:.1e}\n",
-            accused.recipient, accused.evidence.log10_e, report.log10_threshold, accused.evidence.p
+            accused.recipient, accused.evidence.log10_e, marks.log10_threshold, accused.evidence.p
         );
         for flow in &accused.flows {
             let evidence = flow.evidence.map_or_else(
@@ -162,35 +195,19 @@ fn describe(traced: &Traced) -> String {
             );
         }
     }
-    let left_off: u64 = report.accused.iter().map(|a| a.flows_left_off).sum();
+    let left_off: u64 = marks.accused.iter().map(|a| a.flows_left_off).sum();
     if left_off > 0 {
         text += &format!("    and {left_off} more flows\n");
     }
-    for coded in &report.coded {
-        text += &format!(
-            "  flow `{}` under `{}` v{}, entry {}, {}: {} different codes, which recipient and broker have and anybody can copy\n",
-            coded.flow.flow,
-            coded.flow.agreement,
-            coded.flow.version,
-            coded.flow.entry,
-            coded.flow.time,
-            coded.rows
-        );
-    }
-    let read: Vec<&str> = report
-        .columns
-        .iter()
-        .map(|read| read.tag.as_str())
-        .collect();
-    text + &format!(
-        "{}\n{} candidates, anybody innocent is named in one of {} traces or fewer; read: {}\nthe broker says that it compared all keys with its log; the commitments it names for {} accused flows are in receipts here, {} have none; incident `{}`, entry {}\nowner and broker together could make such a file, and which file was scored is the owner's word: otherwise it shows whose delivery it is",
-        describe_rows(&traced.rows),
-        report.candidates,
-        report.false_naming_one_in,
-        read.join(", "),
-        traced.commitments.in_receipts,
-        traced.commitments.without_receipt,
-        report.incident,
-        report.scoring
+    text
+}
+
+fn describe_marks(marks: &MarksRead) -> String {
+    let read: Vec<&str> = marks.columns.iter().map(|read| read.tag.as_str()).collect();
+    format!(
+        "{} candidates, anybody innocent is named in one of {} traces or fewer; read: {}\nthe broker says that it compared all keys with its log\n",
+        marks.candidates,
+        marks.false_naming_one_in,
+        read.join(", ")
     )
 }

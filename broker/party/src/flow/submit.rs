@@ -112,7 +112,9 @@ pub(crate) async fn submit_rows(
         columns: of.layout.to_wire(),
         consent: of.consent,
         marked: of.layout.is_marked(),
-        tag_key: of.tag_key.map_or_else(Vec::new, |key| key.as_bytes().to_vec()),
+        tag_key: of
+            .tag_key
+            .map_or_else(Vec::new, |key| key.as_bytes().to_vec()),
         bucket: submission.bucket,
         buckets: submission.buckets,
         keyed: of.keyed,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use counterfoil_proto::report::{AccusedFlow, AccusedRecipient, TraceReport};
+use counterfoil_proto::report::{AccusedFlow, AccusedRecipient, MarksRead, TraceReport};
 
 use super::Traced;
 
@@ -29,15 +29,14 @@ pub fn page(traced: &Traced) -> String {
         page,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Trace {incident}</title><style>{STYLE}</style>\
 <h1>Trace of a leaked file</h1><p>Incident <code>{incident}</code>, {time}, scored by <code>{broker}</code> for \
-<code>{org}</code>.</p>{verdict}<h2>Scores</h2>{chart}<h2>Named</h2>{named}{coded}<h2>The file</h2>{file}<h2>How sure this is</h2>{sure}\
+<code>{org}</code>.</p>{verdict}{marks}{coded}<h2>The file</h2>{file}<h2>How sure this is</h2>{sure}\
 <h2>As signed by the broker</h2><pre>{note}</pre></html>",
         incident = escaped(&report.incident),
         time = escaped(&report.time),
         broker = escaped(&report.broker),
         org = escaped(&report.org),
         verdict = verdict(report),
-        chart = chart(report),
-        named = named(report),
+        marks = report.marks.as_ref().map_or_else(String::new, marks),
         coded = coded(report),
         file = file(traced),
         sure = sure(traced),
@@ -51,7 +50,12 @@ fn verdict(report: &TraceReport) -> String {
     format!("<p class=\"verdict\">{}</p>", escaped(&text))
 }
 
-fn named(report: &TraceReport) -> String {
+fn marks(report: &MarksRead) -> String {
+    let (chart, named) = (chart(report), named(report));
+    format!("<h2>Scores</h2>{chart}<h2>Named</h2>{named}")
+}
+
+fn named(report: &MarksRead) -> String {
     if report.accused.is_empty() {
         return "<p>Nobody.</p>".to_owned();
     }
@@ -128,10 +132,6 @@ fn flows(accused: &AccusedRecipient) -> String {
 
 fn file(traced: &Traced) -> String {
     let (report, rows) = (&traced.report, &traced.rows);
-    let columns = report.columns.iter();
-    let columns: Vec<String> = columns
-        .map(|read| format!("{} ({})", escaped(&read.tag), escaped(&read.reading)))
-        .collect();
     let fields = [
         (
             "SHA-256",
@@ -153,11 +153,19 @@ fn file(traced: &Traced) -> String {
             "Rows of several customers at once",
             rows.contradictory.to_string(),
         ),
-        ("Columns read", columns.join(", ")),
-        ("Ways to read the columns", report.readings.to_string()),
     ];
+    let read = report.marks.iter().flat_map(|marks| {
+        let columns = marks.columns.iter();
+        let columns: Vec<String> = columns
+            .map(|read| format!("{} ({})", escaped(&read.tag), escaped(&read.reading)))
+            .collect();
+        [
+            ("Columns read", columns.join(", ")),
+            ("Ways to read the columns", marks.readings.to_string()),
+        ]
+    });
     let mut table = String::from("<table>");
-    for (name, value) in fields {
+    for (name, value) in fields.into_iter().chain(read) {
         let _ = write!(table, "<tr><th>{name}</th><td>{value}</td></tr>");
     }
     table + "</table>"
@@ -166,21 +174,36 @@ fn file(traced: &Traced) -> String {
 fn sure(traced: &Traced) -> String {
     let report = &traced.report;
     format!(
+        "{}<p>Here it was checked, without the broker, that the commitments it names for these flows are those in \
+the receipts that were kept when the deliveries left: {} are, and for {} there is no receipt here. No key was opened for that. \
+Owner and broker together could make a file that accuses anybody: the commitments fix the keys before the leak, they do not show that \
+the two did not do it.</p><p>{}</p>",
+        report
+            .marks
+            .as_ref()
+            .map_or_else(|| of_codes(report), sure_of_marks),
+        traced.commitments.in_receipts,
+        traced.commitments.without_receipt,
+        which_file(report)
+    )
+}
+
+fn sure_of_marks(marks: &MarksRead) -> String {
+    format!(
         "<p>{} recipients and flows were candidates, and each could have been named. A candidate is named if its E is at least \
 10<sup>{:.2}</sup>; by that anybody innocent is named in one of {} such traces, or fewer, whatever the file holds, if it was made \
 without the candidate's key (MARKS.md, theorems 1 and 2). p is exact and for one candidate alone.</p>\
 <p>The broker states over its signature that before it scored it compared {} keys, those of all candidates and of the lineage, with \
-the commitments in its log. Here it was checked, without the broker, that the commitments it names for the accused are those in \
-the receipts that were kept when the deliveries left: {} are, and for {} there is no receipt here. No key was opened for that. \
-Owner and broker together could make a file that accuses anybody: the commitments fix the keys before the leak, they do not show \
-that the two did not do it.</p><p>{}</p>",
-        report.candidates,
-        report.log10_threshold,
-        report.false_naming_one_in,
-        report.keys_compared,
-        traced.commitments.in_receipts,
-        traced.commitments.without_receipt,
-        which_file(report)
+the commitments in its log.</p>",
+        marks.candidates, marks.log10_threshold, marks.false_naming_one_in, marks.keys_compared
+    )
+}
+
+fn of_codes(report: &TraceReport) -> String {
+    format!(
+        "<p>No marks were scored: nothing here is evidence of who leaked. The broker states over its signature that it compared the keys of \
+the codes of {} deliveries, all that have any, with the commitments in its log.</p>",
+        report.code_keys_compared
     )
 }
 
@@ -200,7 +223,7 @@ the same tags, or finds that it was not this file. That the list of customers is
 }
 
 /// Bars for all who are not named, a line at the threshold, and a mark for each who is.
-fn chart(report: &TraceReport) -> String {
+fn chart(report: &MarksRead) -> String {
     // Bin 0 is under -1, bin i from i - 2 to i - 1; accused may lie far beyond the last.
     let furthest = report.accused.iter().map(|a| a.evidence.log10_e);
     let right = furthest.fold(report.log10_threshold.max(18.0), f64::max) + 2.0;

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use counterfoil_policy::approval::{
-    Approval, InstitutionSignature, Role, ScoringRequest, TwoPersonApproval,
+    Approval, InstitutionSignature, Role, ScoringRequest, TwoPersonApproval, all_lineages,
 };
 use counterfoil_policy::text::{
     AgreementDigest, ContentDigest, DatasetName, ScoringId, TagName, UserId,
@@ -37,6 +37,7 @@ use file::LeakedFile;
 use resolve::Tagged;
 use sent::Sent;
 
+pub use counterfoil_proto::report::MarksRead;
 pub use html::page;
 pub use report::{Commitments, Traced, verdict};
 pub use resolve::Resolved;
@@ -101,18 +102,57 @@ impl Prepared {
         &self.columns
     }
 
-    /// The lineage.
+    fn new(
+        file: &LeakedFile,
+        lineage: String,
+        sent: Sent,
+        resolved: Resolved,
+        tag_key: Option<Commitment>,
+    ) -> Result<Self> {
+        Ok(Self {
+            lineage,
+            file_sha256: file.sha256,
+            content: sent.content.encode()?,
+            tag_key,
+            resolved,
+            columns: sent.names,
+        })
+    }
+
+    /// The lineage, or `OWNER/*` where only codes are looked for.
     #[must_use]
     pub fn lineage(&self) -> &str {
         &self.lineage
     }
 }
 
-/// Reads the file, finds its customers and makes their mark tags. Nothing is sent or kept. Blocks.
+/// Reads the file, finds its customers and makes their mark tags; or finds its reference codes, if it has some and no more can
+/// be told of it. Nothing is sent or kept. Blocks.
 ///
 /// # Errors
 /// The file cannot be read, no lineage of the dataset was ever marked here, or too few rows are the owner's customers.
 pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
+    let file = LeakedFile::read(&options.file)?;
+    let codes = codes::columns(&file);
+    match marks(home, options, &file, &codes) {
+        // Codes need neither identifiers nor many rows, nor a lineage. Who says which column is which wants marks scored.
+        Err(error @ (Error::Input(_) | Error::Damaged { .. }))
+            if !codes.is_empty() && options.known.is_empty() =>
+        {
+            let (sent, resolved) = codes::alone(&file, &codes, error.to_string());
+            Prepared::new(&file, all_lineages(home.org()), sent, resolved, None)
+        }
+        prepared => prepared,
+    }
+}
+
+/// What is sent to have marks scored.
+fn marks(
+    home: &Home,
+    options: &TraceOptions,
+    file: &LeakedFile,
+    codes: &[usize],
+) -> Result<Prepared> {
     let (name, lineage) = one(lineages(home, options)?, options)?;
     let library = taxonomies::library(home.path())?;
     let datasets = DatasetFile::read(&home.path().join(DATASETS), &library)?;
@@ -122,40 +162,15 @@ pub fn prepare(home: &Home, options: &TraceOptions) -> Result<Prepared> {
             options.dataset
         ))
     })?;
-    let key = home.trace_key(&name, &dataset.customer_key());
-    let file = LeakedFile::read(&options.file)?;
-    let codes = codes::columns(&file);
-    let key = key.and_then(|key| {
-        let key = key.ok_or_else(|| nothing_delivered(options))?;
-        home.check_trace_key(&name, &key)?;
-        Ok(key)
-    });
-    let scored = key.and_then(|key| {
-        let tagged = resolve::resolve(&file, dataset, &name, &key, lineage.bits())?;
-        enough(&tagged, options)?;
-        let mut sent = Sent::of(&file, &tagged, &lineage, options)?;
-        sent.add_codes(&file, &tagged, &codes);
-        let commitment = Commitment::to_trace(&key, &name);
-        Ok((sent, tagged.resolved, Some(commitment)))
-    });
-    let (sent, resolved, tag_key) = match scored {
-        // Codes need neither identifiers nor many rows. Who says which column is which wants marks scored.
-        Err(error @ (Error::Input(_) | Error::Damaged { .. }))
-            if !codes.is_empty() && options.known.is_empty() =>
-        {
-            let (sent, resolved) = codes::alone(&file, &codes, error.to_string());
-            (sent, resolved, None)
-        }
-        scored => scored?,
-    };
-    Ok(Prepared {
-        lineage: name,
-        file_sha256: file.sha256,
-        content: sent.content.encode()?,
-        tag_key,
-        resolved,
-        columns: sent.names,
-    })
+    let key = home.trace_key(&name, &dataset.customer_key())?;
+    let key = key.ok_or_else(|| nothing_delivered(options))?;
+    home.check_trace_key(&name, &key)?;
+    let tagged = resolve::resolve(file, dataset, &name, &key, lineage.bits())?;
+    enough(&tagged, options)?;
+    let mut sent = Sent::of(file, &tagged, &lineage, options)?;
+    sent.add_codes(file, &tagged, codes);
+    let commitment = Commitment::to_trace(&key, &name);
+    Prepared::new(file, name, sent, tagged.resolved, Some(commitment))
 }
 
 fn enough(tagged: &Tagged, options: &TraceOptions) -> Result<()> {

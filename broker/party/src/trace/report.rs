@@ -2,7 +2,7 @@
 
 use counterfoil_audit::note::Note;
 use counterfoil_policy::approval::ScoringRequest;
-use counterfoil_proto::report::{AccusedFlow, AccusedRecipient, TraceReport};
+use counterfoil_proto::report::{AccusedFlow, AccusedRecipient, MarksRead, TraceReport};
 use serde::Serialize;
 
 use super::Resolved;
@@ -60,7 +60,8 @@ pub(super) fn verify(
     if !asked {
         return Err(unverified("it is about another file".to_owned()));
     }
-    if report.keys_compared != report.candidates + 1 {
+    let not_compared = |marks: &MarksRead| marks.keys_compared != marks.candidates + 1;
+    if report.marks.as_ref().is_some_and(not_compared) {
         return Err(unverified(
             "it was scored with keys that were not compared with the log".to_owned(),
         ));
@@ -81,15 +82,15 @@ fn compare(home: &Home, report: &TraceReport) -> Result<Commitments> {
         let (flow, recipient) = (&coded.flow, coded.recipient.as_str());
         let agrees = |receipt: &receipts::MarkedReceipt| {
             let committed = receipt.marks.reference_key.map(|key| key.to_string());
-            is_of(receipt, report, recipient, flow)
+            is_of(receipt, &coded.lineage, recipient, flow)
                 && committed.as_ref() == Some(&flow.key_commitment)
         };
         commitments.count(&flow.flow, kept.get(&flow.flow).map(agrees))?;
     }
-    for accused in &report.accused {
+    for accused in report.marks.iter().flat_map(|marks| &marks.accused) {
         for flow in &accused.flows {
             let agrees = |receipt: &receipts::MarkedReceipt| {
-                is_of(receipt, report, &accused.recipient, flow)
+                is_of(receipt, &report.lineage, &accused.recipient, flow)
                     && receipt.marks.recipient_key.to_string() == accused.key_commitment
                     && receipt.marks.flow_key.to_string() == flow.key_commitment
                     && tag_key_fits(receipt, report)
@@ -123,13 +124,13 @@ impl Commitments {
 
 fn is_of(
     receipt: &receipts::MarkedReceipt,
-    report: &TraceReport,
+    lineage: &str,
     recipient: &str,
     flow: &AccusedFlow,
 ) -> bool {
     receipt.entry == flow.entry
         && receipt.recipient == recipient
-        && receipt.marks.lineage.as_str() == report.lineage
+        && receipt.marks.lineage.as_str() == lineage
 }
 
 /// The outcome in a sentence or two.
@@ -141,14 +142,13 @@ pub fn verdict(report: &TraceReport) -> String {
             coded.rows, coded.flow.flow, coded.recipient
         )
     });
-    marked(report) + &coded.collect::<String>()
+    let marks = report.marks.as_ref();
+    let marked = marks.map_or_else(|| "No marks were scored.".to_owned(), marked);
+    marked + &coded.collect::<String>()
 }
 
 /// What the marks say.
-fn marked(report: &TraceReport) -> String {
-    if report.readings == 0 && report.accused.is_empty() {
-        return "No marks were scored.".to_owned();
-    }
+fn marked(report: &MarksRead) -> String {
     if report.accused.is_empty() {
         let more = report.shortfall.map_or_else(String::new, |missing| {
             let unaltered = missing.rows_more_unaltered.map_or_else(

@@ -21,9 +21,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{flow_id, off_thread, to_its_end, wire};
 use crate::broker::{Broker, Partner};
+use crate::decide::tag_keys;
 use crate::flow::buckets::{Attempt, Declared, Misdeclared, Rows, Said};
 use crate::flow::budget::Need;
-use crate::decide::tag_keys;
 use crate::flow::complete;
 use crate::flow::registry::Running;
 use crate::flow::submission::{KEY_BYTES, MATCH_ID_BYTES, Submission};
@@ -399,7 +399,9 @@ fn check_marks(
     }
     let said = running.agreement.marks().zip(tag_key(header));
     if let Some((marks, said)) = said {
-        let known = broker.ledger.read(|state| state.marks.tag_key(marks.name()));
+        let known = broker
+            .ledger
+            .read(|state| state.marks.tag_key(marks.name()));
         if let Some(refusal) = tag_keys::differ(marks.name(), known, Some(said)) {
             return Err(Status::failed_precondition(refusal.message));
         }

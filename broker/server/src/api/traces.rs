@@ -199,19 +199,90 @@ async fn run(
         Ok(authorised) => authorised,
         Err((refusal, entry)) => return Ok(trace_reply::Part::Denied(refusal.denial(entry))),
     };
+    ended(broker, partner, authorised, leak, replies).await
+}
+
+/// Scores, and sees to it that what was authorised has an outcome in the log, whatever comes between.
+async fn ended(
+    broker: &Arc<Broker>,
+    partner: &Partner,
+    authorised: Authorised,
+    leak: Option<LeakContent>,
+    replies: &Replies,
+) -> Result<trace_reply::Part, Status> {
+    let scoring = authorised.index();
+    let ended = match outcome(broker, partner, authorised, leak, replies).await {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(refusal)) => Ok(refusal),
+        Err(status) => Err(status),
+    };
+    let reason = match &ended {
+        Ok(refusal) => refusal.message.as_str(),
+        Err(_) => BROKER_FAILED,
+    };
+    let failed_at = fail(broker, &partner.actor(), scoring, &partner.org, reason).await;
+    match ended {
+        Ok(refusal) => Ok(trace_reply::Part::Denied(refusal.denial(failed_at?))),
+        Err(status) => Err(status),
+    }
+}
+
+/// The reason in the log, where it is nothing that the owner could change.
+const BROKER_FAILED: &str = "the broker failed while it scored; its operator finds the reason";
+
+async fn outcome(
+    broker: &Arc<Broker>,
+    partner: &Partner,
+    authorised: Authorised,
+    leak: Option<LeakContent>,
+    replies: &Replies,
+) -> Result<Result<trace_reply::Part, Refusal>, Status> {
     let leak = leak.ok_or_else(|| failed("a content that did not come was authorised"))?;
     match scored(broker, authorised, leak, replies).await? {
-        (authorised, Ok(scored)) => conclude(broker, partner, &authorised, scored).await,
-        (authorised, Err(refusal)) => {
-            let event = TraceFailed {
-                org: partner.org.clone(),
-                scoring: integer(authorised.index())?,
-                reason: sentence(&refusal.message),
-            };
-            let failed_at = append(broker, &partner.actor(), vec![event.into()]).await?;
-            Ok(trace_reply::Part::Denied(refusal.denial(failed_at)))
-        }
+        (authorised, Ok(scored)) => conclude(broker, partner, &authorised, scored).await.map(Ok),
+        (_, Err(refusal)) => Ok(Err(refusal)),
     }
+}
+
+/// Records that a scoring failed, unless it has an outcome.
+async fn fail(
+    broker: &Broker,
+    actor: &Actor,
+    scoring: u64,
+    org: &OrgName,
+    reason: &str,
+) -> Result<u64, Status> {
+    let event = TraceFailed {
+        org: org.clone(),
+        scoring: integer(scoring)?,
+        reason: sentence(reason),
+    };
+    let recorded: Result<Recorded<()>, Refusal> = broker
+        .ledger
+        .commit(actor, |state, _| {
+            if !state.marks.is_open(scoring) {
+                return Err(Refusal::new("scoring_ended", "the scoring has ended", "-"));
+            }
+            Ok(Decided {
+                events: vec![event.into()],
+                value: (),
+            })
+        })
+        .await;
+    recorded.map(|recorded| recorded.index()).map_err(refused)
+}
+
+/// At a start: scorings that a stop of the broker cut off.
+pub(crate) async fn fail_interrupted(broker: &Broker) -> Result<(), Status> {
+    let open: Vec<(u64, OrgName)> = broker.ledger.read(|state| {
+        let open = state.marks.open();
+        open.map(|(scoring, org)| (scoring, org.clone())).collect()
+    });
+    for (scoring, org) in open {
+        let reason = "the broker was stopped before it had scored; ask again";
+        fail(broker, broker.actor(), scoring, &org, reason).await?;
+    }
+    Ok(())
 }
 
 type Authorised = Recorded<ScoringEntry>;
@@ -226,7 +297,7 @@ async fn scored(
 ) -> Result<Outcome, Status> {
     let scoring = broker
         .ledger
-        .read(|state| Scoring::of(state, &authorised.value().lineage))
+        .read(|state| Scoring::of(state, authorised.value()))
         .ok_or_else(|| failed("a lineage lost its releases"))?;
     let (broker, replies) = (broker.clone(), replies.clone());
     tokio::task::spawn_blocking(move || {
@@ -259,7 +330,7 @@ async fn conclude(
     let file = Digest::from_bytes(*entry.request.file_sha256.as_bytes());
     let known = broker
         .ledger
-        .read(|state| state.marks.incident_of(&entry.lineage, file).cloned());
+        .read(|state| state.marks.incident_of(&partner.org, file).cloned());
     let incident = known
         .clone()
         .unwrap_or_else(|| label(&Uuid::now_v7().to_string()));
@@ -321,3 +392,6 @@ fn integer(number: u64) -> Result<Integer, Status> {
 fn timestamp() -> Result<Timestamp, Status> {
     Timestamp::from_time(time::OffsetDateTime::now_utc()).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ use crate::state::marks::ScoringEntry;
 
 /// Scorings of a lineage in [`PERIOD_MICROS`]: an incident has one file, or a few parts of one.
 const SCORINGS_MAX: usize = 10;
+/// Files of an owner of which only codes are looked at, in the same time. No oracle: a code is right or not, whatever the marks
+/// are. It bounds what the log and the broker's core are used for.
+const CODE_FILES_MAX: usize = 100;
 const PERIOD_MICROS: u64 = 30 * 86_400 * 1_000_000;
 
 /// What the owner's agent sent.
@@ -83,7 +86,7 @@ fn accepted(
 ) -> Result<(TraceAuthorised, ScoringEntry), Refusal> {
     let permitted = permitted(state, now, org, asked.request, asked.authorisation)?;
     check_content(&permitted.request, asked.content)?;
-    let tag_key = check_tag_key(state, &permitted, asked.content)?;
+    let tag_key = check_tag_key(state, &permitted)?;
     let Permitted {
         request,
         signature,
@@ -117,7 +120,12 @@ pub(crate) fn permitted(
     // Names of institutions have no `/`, so no two owners share a lineage.
     let own =
         request.org.as_str() == org.as_str() && lineage.as_str().starts_with(&format!("{org}/"));
-    if !own || state.marks.releases(&lineage).is_empty() {
+    let nothing = if request.is_of_codes() {
+        state.marks.coded(org.as_str()).is_empty()
+    } else {
+        state.marks.releases(&lineage).is_empty()
+    };
+    if !own || nothing {
         return Err(Refusal::new(
             "lineage_unknown",
             "no marked delivery of a lineage of yours has this name",
@@ -134,14 +142,9 @@ pub(crate) fn permitted(
         ));
     }
     let since = now.unix_micros().saturating_sub(PERIOD_MICROS);
-    if state.marks.scorings_since(&lineage, since) >= SCORINGS_MAX {
-        return Err(Refusal::new(
-            "scorings_used_up",
-            format!(
-                "{SCORINGS_MAX} files of this lineage were scored in 30 days: more would let somebody learn marks from scores"
-            ),
-            "wait until the oldest is 30 days old",
-        ));
+    if let Some(why) = used_up(&request, state.marks.scorings_since(&lineage, since)) {
+        let would_pass = "wait until the oldest is 30 days old";
+        return Err(Refusal::new("scorings_used_up", why, would_pass));
     }
     let key = state.partners.get(org).map(|partner| partner.signing_key);
     let key = key.and_then(|key| key_of(key.as_bytes()));
@@ -164,12 +167,27 @@ pub(crate) fn permitted(
     })
 }
 
+/// Why no more is scored, after so many files in 30 days.
+fn used_up(request: &ScoringRequest, scored: usize) -> Option<String> {
+    if request.is_of_codes() {
+        return (scored >= CODE_FILES_MAX).then(|| {
+            format!("codes of {CODE_FILES_MAX} files of yours were looked up in 30 days")
+        });
+    }
+    (scored >= SCORINGS_MAX).then(|| {
+        format!(
+            "{SCORINGS_MAX} files of this lineage were scored in 30 days: more would let somebody learn marks from scores"
+        )
+    })
+}
+
 /// What was signed for is what came, and enough of it.
 fn check_content(request: &ScoringRequest, content: Option<Content>) -> Result<(), Refusal> {
     let same = |content: &Content| {
         *request.content_sha256.as_bytes() == content.sha256
             && request.rows_used == content.rows
             && request.rows_used <= request.rows
+            && request.is_of_codes() == content.codes_only
     };
     let content = content.filter(same).ok_or_else(|| {
         Refusal::new(
@@ -191,11 +209,7 @@ fn check_content(request: &ScoringRequest, content: Option<Content>) -> Result<(
 }
 
 /// Two people sign for the key that the mark tags are made with, and it is that of the releases.
-fn check_tag_key(
-    state: &State,
-    permitted: &Permitted,
-    content: Option<Content>,
-) -> Result<Option<Digest>, Refusal> {
+fn check_tag_key(state: &State, permitted: &Permitted) -> Result<Option<Digest>, Refusal> {
     let lineage = permitted.lineage.as_str();
     let said = permitted.request.tag_key;
     let said = said.map(|key| Digest::from_bytes(*key.as_bytes()));
@@ -203,8 +217,7 @@ fn check_tag_key(
     if let Some(refusal) = tag_keys::differ(lineage, known, said) {
         return Err(refusal);
     }
-    let has_tags = content.is_none_or(|content| !content.codes_only);
-    if known.is_some() && said.is_none() && has_tags {
+    if known.is_some() && said.is_none() {
         return Err(Refusal::new(
             "tag_key_missing",
             "the request does not say with which key its mark tags are made",

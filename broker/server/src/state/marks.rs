@@ -17,14 +17,18 @@ use crate::home::Home;
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     lineages: BTreeMap<Label, Vec<Arc<Release>>>,
+    /// Releases whose rows have reference codes, by owner.
+    coded: BTreeMap<String, Vec<Arc<Release>>>,
     /// The owner's commitment to the key of mark tags, by lineage.
     tag_keys: BTreeMap<String, Digest>,
     /// When each lineage's files were scored, oldest first.
     scorings: BTreeMap<Label, Vec<Timestamp>>,
     /// Requests that were scored: each is scored once.
     requests: HashSet<Digest>,
-    /// By lineage and file.
-    incidents: BTreeMap<(Label, Digest), Label>,
+    /// Scorings that have no outcome yet, by the index of their authorisation, and who asked.
+    open: BTreeMap<u64, OrgName>,
+    /// By owner and file.
+    incidents: BTreeMap<(OrgName, Digest), Label>,
 }
 
 /// A marked release.
@@ -50,29 +54,41 @@ impl Marks {
     pub(super) fn released(&mut self, entry: u64, time: Timestamp, intent: &ReleaseIntent) {
         if let Some(marks) = &intent.marks {
             if let Some(key) = marks.tag_key {
-                self.tag_keys.entry(marks.lineage.to_string()).or_insert(key);
+                self.tag_keys
+                    .entry(marks.lineage.to_string())
+                    .or_insert(key);
             }
-            let of_lineage = self.lineages.entry(marks.lineage.clone()).or_default();
-            of_lineage.push(Arc::new(Release {
+            let release = Arc::new(Release {
                 flow: intent.flow,
                 recipient: intent.recipient.org.clone(),
                 agreement: intent.agreement.clone(),
                 entry,
                 time,
                 marks: marks.clone(),
-            }));
+            });
+            if marks.reference_key.is_some() {
+                let owner = intent.source.org.to_string();
+                self.coded.entry(owner).or_default().push(release.clone());
+            }
+            let of_lineage = self.lineages.entry(marks.lineage.clone()).or_default();
+            of_lineage.push(release);
         }
     }
 
-    pub(super) fn authorised(&mut self, time: Timestamp, event: &TraceAuthorised) {
+    pub(super) fn authorised(&mut self, index: u64, time: Timestamp, event: &TraceAuthorised) {
+        self.open.insert(index, event.org.clone());
         let of_lineage = self.scorings.entry(event.lineage.clone()).or_default();
         of_lineage.push(time);
         self.requests.insert(event.request_sha256);
     }
 
     pub(super) fn incident(&mut self, event: &IncidentOpened) {
-        let key = (event.lineage.clone(), event.file_sha256);
+        let key = (event.org.clone(), event.file_sha256);
         self.incidents.insert(key, event.incident.clone());
+    }
+
+    pub(super) fn scored(&mut self, scoring: u64) {
+        self.open.remove(&scoring);
     }
 
     /// The marked releases of a lineage, oldest first; shared, because a scoring takes all of them along.
@@ -83,6 +99,21 @@ impl Marks {
     /// The commitment to the key of a lineage's mark tags, from its first release that has one.
     pub(crate) fn tag_key(&self, lineage: &str) -> Option<Digest> {
         self.tag_keys.get(lineage).copied()
+    }
+
+    /// The releases of an owner whose rows have reference codes, oldest first.
+    pub(crate) fn coded(&self, owner: &str) -> &[Arc<Release>] {
+        self.coded.get(owner).map_or(&[], Vec::as_slice)
+    }
+
+    /// Scorings that were authorised and have no outcome, and who asked for each.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (u64, &OrgName)> {
+        self.open.iter().map(|(scoring, org)| (*scoring, org))
+    }
+
+    /// Whether a scoring has no outcome yet.
+    pub(crate) fn is_open(&self, scoring: u64) -> bool {
+        self.open.contains_key(&scoring)
     }
 
     /// Whether a request was scored.
@@ -99,8 +130,8 @@ impl Marks {
     }
 
     /// The incident of a file, if it turned up before.
-    pub(crate) fn incident_of(&self, lineage: &Label, file_sha256: Digest) -> Option<&Label> {
-        self.incidents.get(&(lineage.clone(), file_sha256))
+    pub(crate) fn incident_of(&self, owner: &OrgName, file_sha256: Digest) -> Option<&Label> {
+        self.incidents.get(&(owner.clone(), file_sha256))
     }
 
     /// The key of marks in a broker's directory. It is made where there is none and no release was marked; another one

@@ -14,7 +14,7 @@ use counterfoil_watermark::{
     Budget, Column, Commitment, Embedder, Form, Lineage, MarkTag, MasterKey, TagBits, TraceKey,
 };
 
-use super::Scoring;
+use super::{Candidates, Scoring};
 use crate::log::Recorded;
 use crate::state::marks::{Release, ScoringEntry};
 
@@ -68,7 +68,11 @@ pub fn score(recipients: usize, flows: usize) -> Result<Took, Fault> {
     let recorded = recorded()?;
     let before = peak();
     let start = Instant::now();
-    let scoring = Scoring::over(lineage, Label::new(LINEAGE)?, &releases);
+    let marks = Candidates::over(lineage, Label::new(LINEAGE)?, &releases);
+    let scoring = Scoring {
+        marks: Some(marks),
+        coded: Vec::new(),
+    };
     let gathered = start.elapsed();
     let start = Instant::now();
     let content = LeakContent::decode(&content)?;

@@ -1,13 +1,17 @@
-use counterfoil_audit::entry::{AgreementRef, FlowId, List, OrgName, ReleaseMarks};
+use counterfoil_audit::entry::{AgreementRef, Digest, FlowId, List, OrgName, ReleaseMarks};
 use counterfoil_policy::approval::ScoringRequest;
 use counterfoil_policy::text::{ContentDigest, ScoringId};
-use counterfoil_watermark::{Budget, Column, Embedder, Form, SymbolKey, TagBits, TraceKey};
+use counterfoil_proto::leak::CODES;
+use counterfoil_watermark::{
+    Budget, Column, Commitment, Embedder, Form, SymbolKey, TagBits, TraceKey,
+};
 
 use super::*;
 use crate::refusal::label;
 use crate::testing::{moment, now};
 
 const LINEAGE: &str = "bank/customers/1/16/22282";
+const OTHER: &str = "bank/prospects/1/16/22282";
 const ROWS: u32 = 600;
 
 fn lineage() -> Lineage {
@@ -72,9 +76,29 @@ fn scoring() -> Scoring {
         (name.to_owned(), releases.collect())
     };
     Scoring {
-        lineage: lineage(),
-        name: label(LINEAGE),
-        candidates: recipients.map(of).collect(),
+        marks: Some(Candidates {
+            lineage: lineage(),
+            name: label(LINEAGE),
+            by_recipient: recipients.map(of).collect(),
+        }),
+        coded: Vec::new(),
+    }
+}
+
+/// Deliveries to one recipient with codes, of this lineage and of another.
+fn coding() -> Scoring {
+    let coded = [(0, LINEAGE), (1, LINEAGE), (2, OTHER)].map(|(flow, lineage)| {
+        let mut release = release("broker-house", flow_id(1, flow));
+        let flow = release.flow.to_string();
+        let key = master().reference(lineage, &flow);
+        let committed = Commitment::to_reference(&key, lineage, &flow);
+        release.marks.lineage = label(lineage);
+        release.marks.reference_key = Some(digest(committed));
+        Arc::new(release)
+    });
+    Scoring {
+        marks: None,
+        coded: coded.to_vec(),
     }
 }
 
@@ -138,7 +162,7 @@ fn the_leaking_flow_is_named_and_no_other_of_its_recipient_or_of_others() {
     assert_eq!(told.last(), Some(&3));
     assert_eq!(scored.named().collect::<Vec<_>>(), ["broker-house"]);
     assert_eq!(scored.candidates(), 9);
-    let flows: Vec<_> = scored.accused[0]
+    let flows: Vec<_> = scored.marks.as_ref().unwrap().accused[0]
         .flows
         .iter()
         .map(|flow| flow.flow.as_str())
@@ -153,8 +177,9 @@ fn the_leaking_flow_is_named_and_no_other_of_its_recipient_or_of_others() {
     };
     let report = scored.report(&said);
     // Those who are not named have no score of their own in it.
-    assert_eq!(report.others, [2]);
-    assert_eq!(report.keys_compared, 10);
+    let marks = report.marks.as_ref().unwrap();
+    assert_eq!(marks.others, [2]);
+    assert_eq!(marks.keys_compared, 10);
     let text = report.to_text().unwrap();
     assert!(!text.contains("insurer") && !text.contains("card-issuer"));
     assert_eq!(TraceReport::from_text(&text).unwrap(), report);
@@ -168,7 +193,7 @@ fn without_the_owners_tags_or_the_brokers_keys_nothing_is_named() {
         .score(&recorded(), &blind, &master(), |_| ())
         .unwrap();
     assert_eq!(scored.named().count(), 0);
-    assert!(scored.verdict.shortfall.is_some());
+    assert!(scored.marks.unwrap().verdict.shortfall.is_some());
     // Another mark key: its commitments are not those of the log, so nothing is scored.
     let content = leak("insurer", flow_id(0, 0), &owner());
     let other = MasterKey::from_bytes([8; 32]);
@@ -184,35 +209,32 @@ fn coded(codes: Vec<Box<str>>) -> LeakContent {
     }
 }
 
+fn code(lineage: &str, flow: FlowId, row: u32) -> Box<str> {
+    let key = master().reference(lineage, &flow.to_string());
+    key.code(row).to_string().into()
+}
+
 #[test]
-fn codes_name_the_flow_whose_rows_were_copied_and_nothing_is_scored() {
-    let mut scoring = scoring();
-    let code = |flow: FlowId, row| {
-        let key = master().reference(LINEAGE, &flow.to_string());
-        Box::<str>::from(key.code(row).to_string())
-    };
-    for release in &mut scoring.candidates[1].1 {
-        let release = Arc::make_mut(release);
-        let flow = release.flow.to_string();
-        let key = master().reference(LINEAGE, &flow);
-        let committed = Commitment::to_reference(&key, LINEAGE, &flow);
-        release.marks.reference_key = Some(digest(committed));
-    }
-    let (leaked, innocent) = (flow_id(1, 1), flow_id(1, 0));
+fn codes_name_the_flows_whose_rows_were_copied_and_nothing_is_scored() {
+    let (leaked, innocent, other) = (flow_id(1, 1), flow_id(1, 0), flow_id(1, 2));
     // A row that is there twice counts once; nor does a code of a flow that had none, or one that was made up.
-    let made_up = code(innocent, 4).replacen(|_| true, "7", 20).into();
-    let without = code(flow_id(0, 0), 4);
+    let made_up = code(LINEAGE, innocent, 4)
+        .replacen(|_| true, "7", 20)
+        .into();
     let codes = vec![
-        code(leaked, 3),
-        code(leaked, 3),
-        code(leaked, 9),
-        without,
+        code(LINEAGE, leaked, 3),
+        code(LINEAGE, leaked, 3),
+        code(LINEAGE, leaked, 9),
+        code(LINEAGE, flow_id(0, 0), 4),
+        code(OTHER, other, 70_000),
+        // Of the other lineage's key, were the flow of this one.
+        code(OTHER, innocent, 1),
         made_up,
     ];
-    let scored = scoring
+    let scored = coding()
         .score(&recorded(), &coded(codes), &master(), |_| ())
         .unwrap();
-    assert_eq!(scored.named().count(), 0);
+    assert_eq!((scored.named().count(), scored.candidates()), (0, 0));
     let recorded = recorded();
     let said = Said {
         broker: "broker.test",
@@ -221,27 +243,37 @@ fn codes_name_the_flow_whose_rows_were_copied_and_nothing_is_scored() {
         entry: recorded.value(),
     };
     let report = scored.report(&said);
-    assert_eq!((report.readings, report.reads), (0, [0, 0]));
-    let [flow] = &report.coded[..] else {
-        panic!("{:?}", report.coded);
-    };
-    assert_eq!((flow.recipient.as_str(), flow.rows), ("broker-house", 2));
-    assert_eq!(flow.flow.flow, leaked.to_string());
+    assert_eq!((report.marks, report.code_keys_compared), (None, 3));
+    let flows = report.coded.iter();
+    let flows: Vec<_> = flows
+        .map(|coded| (coded.flow.flow.as_str(), coded.lineage.as_str(), coded.rows))
+        .collect();
+    let (leaked, other) = (leaked.to_string(), other.to_string());
+    assert_eq!(flows, [(&*leaked, LINEAGE, 2), (&*other, OTHER, 1)]);
+    assert!(
+        report
+            .coded
+            .iter()
+            .all(|coded| coded.recipient == "broker-house")
+    );
+}
 
-    // Few cells beside a code are not scored for its sake.
+#[test]
+fn few_cells_beside_a_code_are_not_scored_for_its_sake() {
+    let mut scoring = coding();
+    scoring.marks = self::scoring().marks;
     let mut few = leak("insurer", flow_id(0, 0), &owner());
     few.mark_tags.truncate(20);
     few.columns[0].truncate(20);
     few.known.push(Some(CODES.to_owned()));
-    few.columns.push(vec![code(leaked, 3); 20]);
-    let scored = scoring.score(&recorded, &few, &master(), |_| ()).unwrap();
-    assert_eq!((scored.readings, scored.reads), (0, [0, 0]));
+    few.columns.push(vec![code(LINEAGE, flow_id(1, 1), 3); 20]);
+    let scored = scoring.score(&recorded(), &few, &master(), |_| ()).unwrap();
+    assert!(scored.marks.is_none());
     assert_eq!(scored.coded().collect::<Vec<_>>(), ["broker-house"]);
-
     // A key that is not the one of then names nobody.
-    let altered = Arc::make_mut(&mut scoring.candidates[1].1[0]);
+    let altered = Arc::make_mut(&mut scoring.coded[1]);
     altered.marks.reference_key = Some(Digest::from_bytes([9; 32]));
-    let refused = scoring.score(&recorded, &few, &master(), |_| ());
+    let refused = scoring.score(&recorded(), &few, &master(), |_| ());
     assert!(matches!(refused, Err(Unscored::Commitment)));
 }
 
@@ -251,8 +283,8 @@ fn codes_of_nobody_name_nobody() {
         .reference(LINEAGE, "f")
         .code(1);
     let unknown = coded(vec![code.to_string().into(); 3]);
-    let refused = scoring().score(&recorded(), &unknown, &master(), |_| ());
-    assert!(matches!(refused, Err(Unscored::NoColumn)));
+    let refused = coding().score(&recorded(), &unknown, &master(), |_| ());
+    assert!(matches!(refused, Err(Unscored::NoCode)));
 }
 
 /// A score of a few cells tells what each of them is: whoever made the file would learn marks.

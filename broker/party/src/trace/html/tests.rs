@@ -19,22 +19,25 @@ fn traced(accused: Vec<AccusedRecipient>) -> Traced {
             file_sha256: "ab".repeat(32),
             rows: 900,
             rows_used: 800,
-            readings: 1,
-            columns: vec![ColumnRead {
-                column: 0,
-                tag: "risk_appetite".into(),
-                reading: "as delivered".into(),
-            }],
-            reads: [500, 250],
-            candidates: 12,
-            false_naming_one_in: 1_000_000_000,
-            log10_threshold: 10.08,
-            accused,
-            coded: Vec::new(),
-            others: vec![0, 3, 1, 0],
-            keys_compared: 13,
             tag_key: Some("ab".repeat(32)),
-            shortfall,
+            marks: Some(MarksRead {
+                readings: 1,
+                columns: vec![ColumnRead {
+                    column: 0,
+                    tag: "risk_appetite".into(),
+                    reading: "as delivered".into(),
+                }],
+                reads: [500, 250],
+                candidates: 12,
+                false_naming_one_in: 1_000_000_000,
+                log10_threshold: 10.08,
+                accused,
+                others: vec![0, 3, 1, 0],
+                keys_compared: 13,
+                shortfall,
+            }),
+            coded: Vec::new(),
+            code_keys_compared: 0,
         },
         rows: Resolved::default(),
         commitments: Commitments::default(),
@@ -79,7 +82,7 @@ fn the_page_names_who_is_named_and_loads_nothing() {
 fn of_a_few_others_there_is_their_number_and_no_histogram() {
     let mut few = traced(vec![accused("lake-insurance", true)]);
     assert!(page(&few).contains("<rect"));
-    few.report.others = vec![3];
+    few.report.marks.as_mut().unwrap().others = vec![3];
     let page = page(&few);
     assert!(
         !page.contains("<rect") && page.contains("3 others"),
@@ -93,6 +96,17 @@ fn where_nobody_or_no_flow_can_be_named_it_says_so() {
     assert!(nobody.contains("Nobody can be named: about 70 more rows"));
     let no_flow = page(&traced(vec![accused("lake-insurance", false)]));
     assert!(no_flow.contains("in which of its 1 flows cannot be told"));
+}
+
+#[test]
+fn where_only_codes_were_found_nothing_is_said_of_scores() {
+    let mut codes = traced(Vec::new());
+    codes.report.marks = None;
+    let page = page(&codes);
+    assert!(page.contains("No marks were scored."));
+    for word in ["<svg", "candidates", "threshold", "Nobody"] {
+        assert!(!page.contains(word), "{word}");
+    }
 }
 
 #[test]

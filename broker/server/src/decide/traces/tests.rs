@@ -1,6 +1,6 @@
 use counterfoil_audit::entry::{Event, List, ReleaseMarks};
 use counterfoil_policy::agreement::Agreement;
-use counterfoil_policy::approval::{Approval, Endorsement, Role, TwoPersonApproval};
+use counterfoil_policy::approval::{Approval, Endorsement, Role, TwoPersonApproval, all_lineages};
 use counterfoil_policy::keys::PersonKey;
 use counterfoil_policy::text::{ContentDigest, ScoringId};
 use time::Duration;
@@ -45,8 +45,8 @@ fn delivered() -> (Story, Agreement) {
         rows_needed: None,
         colluders_max: 0,
         changed_ppm_max: None,
-        reference_key: None,
-        tag_key: None,
+        reference_key: Some(digest(4)),
+        tag_key: Some(digest(8)),
     });
     story.told(intent);
     (story, agreement)
@@ -61,7 +61,7 @@ fn request() -> ScoringRequest {
         content_sha256: ContentDigest::from_bytes(Sha256::digest(CONTENT).into()),
         rows: 900,
         rows_used: 800,
-        tag_key: None,
+        tag_key: Some(ContentDigest::from_bytes([8; 32])),
         at: moment(now()),
     }
 }
@@ -205,7 +205,7 @@ fn a_single_row_is_looked_at_if_it_has_a_code_and_nothing_else() {
     let (story, _) = delivered();
     let one = ScoringRequest {
         rows_used: 1,
-        ..request()
+        ..of_codes()
     };
     let (json, signature) = (
         serde_json::to_vec(&one).unwrap(),
@@ -224,6 +224,92 @@ fn a_single_row_is_looked_at_if_it_has_a_code_and_nothing_else() {
         let verdict = authorise(&story.state, now(), &bank().org(), &asked).value;
         assert_eq!(verdict.is_ok(), codes_only);
     }
+    // Nor are codes alone looked for under a lineage's name, where they would count as a scoring.
+    let content = content(800, 800).map(|content| Content {
+        codes_only: true,
+        ..content
+    });
+    let (json, signature) = (
+        serde_json::to_vec(&request()).unwrap(),
+        serde_json::to_vec(&signed(&bank(), &request())).unwrap(),
+    );
+    let asked = Asked {
+        request: &json,
+        authorisation: &signature,
+        content,
+    };
+    let verdict = authorise(&story.state, now(), &bank().org(), &asked).value;
+    assert_eq!(
+        verdict.err().map(|refusal| refusal.code),
+        Some("content_differs")
+    );
+}
+
+fn of_codes() -> ScoringRequest {
+    ScoringRequest {
+        lineage: all_lineages(&bank().keys().name),
+        tag_key: None,
+        ..request()
+    }
+}
+
+#[test]
+fn mark_tags_are_of_the_key_that_the_log_has() {
+    let (story, _) = delivered();
+    let with = |tag_key: Option<[u8; 32]>| {
+        let request = ScoringRequest {
+            tag_key: tag_key.map(ContentDigest::from_bytes),
+            ..request()
+        };
+        code(&story, &bank(), &request, 800)
+    };
+    assert_eq!(with(Some([8; 32])), "accepted");
+    assert_eq!(with(Some([9; 32])), "tag_key_differs");
+    assert_eq!(with(None), "tag_key_missing");
+}
+
+#[test]
+fn files_with_codes_alone_have_a_quota_of_their_own() {
+    let (mut story, _) = delivered();
+    let ask = |story: &Story, of: &ScoringRequest, codes_only: bool| {
+        let json = serde_json::to_vec(of).unwrap();
+        let signature = serde_json::to_vec(&signed(&bank(), of)).unwrap();
+        let content = content(800, 800).map(|content| Content {
+            codes_only,
+            ..content
+        });
+        let asked = Asked {
+            request: &json,
+            authorisation: &signature,
+            content,
+        };
+        authorise(&story.state, now(), &bank().org(), &asked)
+    };
+    for number in 0..CODE_FILES_MAX {
+        let of = ScoringRequest {
+            id: ScoringId::from_bytes([number as u8; 8]),
+            ..of_codes()
+        };
+        let decided = ask(&story, &of, true);
+        assert!(decided.value.is_ok(), "{number}");
+        for event in decided.events {
+            story.tell_at(now(), event).unwrap();
+        }
+    }
+    let refused = ask(
+        &story,
+        &ScoringRequest {
+            rows: 901,
+            ..of_codes()
+        },
+        true,
+    );
+    assert_eq!(
+        refused.value.err().map(|refusal| refusal.code),
+        Some("scorings_used_up")
+    );
+    // The lineage's own is untouched.
+    assert!(ask(&story, &request(), false).value.is_ok());
 }
 
 /// Before it receives anything the broker knows who may have something scored.
