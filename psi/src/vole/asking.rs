@@ -18,8 +18,7 @@ use super::{Error, Misuse, PeerFault, code, cot};
 
 /// Everything this side draws, at the very beginning.
 struct Drawn {
-    /// Key of the stream that gives holes and choices.
-    noise: Zeroizing<u128>,
+    noise: Noise,
     weights: Weights,
     coin: Zeroizing<u128>,
     row_seed: u128,
@@ -38,7 +37,7 @@ impl Begun {
             direction,
             offerer: Offerer::begin(rng),
             drawn: Drawn {
-                noise: Zeroizing::new(draw(rng)),
+                noise: Noise::draw(&direction.shape, *Zeroizing::new(draw(rng))),
                 weights: Weights {
                     leaf: draw(rng),
                     tree: draw(rng),
@@ -56,22 +55,19 @@ impl Begun {
     /// Takes the peer's opening, and gives offer and correlated transfers.
     pub(super) fn extend(self, opening: &[u8]) -> Result<(Extended, Vec<u8>), PeerFault> {
         let (choices, commitment) = opening.split_at_checked(CHOICE_BYTES).unwrap_or_default();
-        let shape = self.direction.shape;
-        let noise = Noise::draw(&shape, *self.drawn.noise);
         let offer = self.offerer.message().to_vec();
         let keys = self.offerer.finish(&self.direction, choices)?;
         let mut message = offer.clone();
         let rows = cot::choose(
             &self.direction,
             &keys,
-            &noise.choices,
+            &self.drawn.noise.choices,
             &[choices, &offer],
             &mut message,
         );
         let extended = Extended {
             direction: self.direction,
             drawn: self.drawn,
-            noise,
             rows,
             commitment: commitment.first_chunk().copied().unwrap_or_default(),
         };
@@ -88,6 +84,7 @@ struct Noise {
 }
 
 impl Noise {
+    /// `key` is that of the stream which holes and choices are taken from.
     fn draw(shape: &Shape, key: u128) -> Self {
         let mut stream = Stream::new(key, 0);
         let mut words = Zeroizing::new(vec![0; NOISE]);
@@ -134,7 +131,6 @@ const fn scale(word: u128, range: usize) -> usize {
 pub(super) struct Extended {
     direction: Direction,
     drawn: Drawn,
-    noise: Noise,
     rows: Zeroizing<Vec<u128>>,
     commitment: [u8; 32],
 }
@@ -199,11 +195,11 @@ impl Extended {
         let growth = growth(&self.direction);
         let products = Zeroizing::new(packed(&shape, &self.rows));
         let mut vector = Zeroizing::new(vec![code::Pair::default(); shape.noisy()]);
-        let scalars = self.noise.scalars(&shape);
+        let scalars = self.drawn.noise.scalars(&shape);
         let sums: Vec<u128> = vector
             .par_chunks_mut(shape.leaves)
             .zip(trees.par_chunks(16 * (2 * shape.depth() + 1)))
-            .zip(self.noise.holes.par_iter().zip(scalars))
+            .zip(self.drawn.noise.holes.par_iter().zip(scalars))
             .zip(products.par_iter())
             .enumerate()
             .map(|(tree, (((pairs, message), (hole, scalar)), product))| {
@@ -251,10 +247,10 @@ impl Extended {
 
     fn masked_noise(&self) -> u128 {
         let shape = self.direction.shape;
-        let scalars = self.noise.scalars(&shape);
+        let scalars = self.drawn.noise.scalars(&shape);
         let mask = scalars.last().copied().unwrap_or_default();
         let weights = self.drawn.weights;
-        weights.of_noise(&self.noise.holes, scalars, shape.leaves) ^ mask
+        weights.of_noise(&self.drawn.noise.holes, scalars, shape.leaves) ^ mask
     }
 }
 
@@ -318,3 +314,17 @@ impl Answers {
         &self.answers
     }
 }
+
+#[cfg(test)]
+impl Begun {
+    /// Leaves the noise away: C = A * delta + B with A = 0, so that the store is sent as it is. For the test of an attack that
+    /// must then succeed.
+    pub(super) fn without_noise(&mut self) {
+        let from = self.direction.shape.path_blocks();
+        self.drawn.noise.choices[from..from + NOISE].fill(0);
+    }
+}
+
+#[cfg(test)]
+#[path = "asking_tests.rs"]
+mod tests;

@@ -87,4 +87,4 @@ pub(super) fn powers(key: u128, count: usize) -> Vec<u128> {
 
 #[cfg(test)]
 #[path = "field_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@ use super::*;
 
 /// dot(a, b) of RFC 8452 from its definition: a bit of `a` at a time, ordinary product modulo the
 /// polynomial, then 128 divisions by x.
-fn schoolbook(a: u128, b: u128) -> u128 {
+pub(in crate::vole) fn schoolbook(a: u128, b: u128) -> u128 {
     let mut product = 0;
     for bit in (0..128).rev() {
         product = doubled(product);

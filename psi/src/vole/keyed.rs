@@ -236,9 +236,21 @@ impl Key {
 }
 
 #[cfg(test)]
+impl Grown {
+    /// B before compression, and delta.
+    pub(super) fn leaves(&self) -> (&[u128], u128) {
+        (&self.leaves, *self.delta)
+    }
+}
+
+#[cfg(test)]
 impl Key {
     pub(super) fn parts(&self) -> (&[u128], &Multiplier) {
         (&self.vector, &self.delta)
+    }
+
+    pub(super) fn rows(&self) -> (super::okvs::Layout, u128) {
+        (self.direction.layout, self.row_seed)
     }
 
     pub(super) fn coin(&self) -> u128 {

@@ -142,6 +142,17 @@ impl Rounds {
     }
 }
 
+#[cfg(test)]
+impl Rounds {
+    /// The asking side, before anything came from the peer.
+    pub(super) fn asking(&mut self) -> &mut asking::Begun {
+        match &mut self.stage {
+            Stage::Opening(_, asking) => asking,
+            _ => panic!("the session is under way"),
+        }
+    }
+}
+
 /// The lengths of the five messages of a side that has the key in an evaluation of shape `keyed`
 /// and asks in one of shape `asking`.
 const fn lengths(keyed: &Shape, asking: &Shape) -> [usize; ROUNDS as usize] {

@@ -1,11 +1,14 @@
-//! Takes a party's whole view and tries to make tokens of the other's items from it.
+//! Takes a party's whole view and tries to make tokens of the other's items from it, or to find the items.
 //!
-//! The attacker is the recipient. It has its own secrets, every message, and a dictionary that
+//! In the first attack the attacker is the recipient. It has its own secrets, every message, and a dictionary that
 //! holds all identifiers of both sides. It knows the recipient's function everywhere, because that
 //! is its key. For the owner's function it has, besides the answers to its own items, the vector C
 //! that the silent VOLE gave it, its own noise A, the store P, the masked store that it sent and
 //! the coin: it reads each of them, and each sum of two, at each identifier of the dictionary, and
 //! looks whether a token comes out that the owner will submit for an item that was not asked for.
+//!
+//! In the second the attacker holds the key, and wants to know what it was asked for: H(x) of each of the peer's items stands in
+//! the store that was sent masked, and everybody can compute H.
 
 use std::collections::BTreeSet;
 
@@ -130,4 +133,55 @@ fn each_side_knows_its_own_function_everywhere_and_needs_the_other() {
     let guessed = recipient_answers.evaluate(&everything[..3]);
     assert!(elsewhere.iter().zip(guessed.iter()).all(|(a, b)| a != b));
     assert_ne!(owner_key.coin(), recipient_key.coin());
+}
+
+/// The owner holds 100 to 107 and the recipient 6 to 13, so that nothing is common. Which identifiers of a dictionary the owner finds
+/// in the store that it was sent: for each it reads the masked store, and sums of it with what its own key consists of, and
+/// compares with H.
+fn found_in_the_store(noise: bool) -> Vec<u32> {
+    let sets = [set(100..108), set(6..14)];
+    let mut sides = super::tests::begin([&sets[0], &sets[1]], 5);
+    if !noise {
+        sides[1].rounds.as_mut().unwrap().asking().without_noise();
+    }
+    let [_, sent] = run(&mut sides);
+    let [owner, _] = sides;
+    let (key, _) = owner.rounds.unwrap().finish().unwrap();
+    let (vector, delta) = key.parts();
+    let masked = masked_store(&sent, vector.len());
+    // B, which the owner had before the store came: K = B + delta * (P + A).
+    let before: Vec<u128> = vector
+        .iter()
+        .zip(&masked)
+        .map(|(k, m)| k ^ delta.mul(*m))
+        .collect();
+
+    let dictionary = tokens::hash_items(&SESSION, &set(0..1_000));
+    let (layout, seed) = key.rows();
+    let mut by_bin: Vec<(u32, okvs::Hashed)> = (0..).zip(dictionary.iter().copied()).collect();
+    by_bin.sort_by_key(|(_, item)| item.seed);
+    let items: Vec<okvs::Hashed> = by_bin.iter().map(|(_, item)| *item).collect();
+    let rows = okvs::Rows::new(layout, seed, &items);
+    let mut found = BTreeSet::new();
+    for other in [&vec![0; masked.len()], &before, &vector.to_vec()] {
+        let sum: Vec<u128> = masked.iter().zip(other).map(|(a, b)| a ^ b).collect();
+        let read = rows.decode(&sum);
+        let hits = by_bin.iter().zip(read.iter());
+        found.extend(
+            hits.filter(|((_, item), read)| item.value == **read)
+                .map(|((number, _), _)| *number),
+        );
+    }
+    found.into_iter().collect()
+}
+
+#[test]
+fn the_key_holder_finds_none_of_the_items_in_the_masked_store() {
+    assert_eq!(found_in_the_store(true), []);
+}
+
+/// The vector A that masks the store is made of the noise alone.
+#[test]
+fn the_key_holder_finds_every_item_in_a_store_without_noise() {
+    assert!(found_in_the_store(false).into_iter().eq(6..14));
 }
