@@ -55,6 +55,40 @@ fn keys_are_made_as_the_paper_says() {
     assert_eq!(chooser.finish(&direction, &message).unwrap()[5], key);
 }
 
+/// From Python, apart from this code: the points by big integers after RFC 9496, the hash to them after RFC 9380, ChaCha20 of
+/// `cryptography` for the exponents.
+#[test]
+fn messages_and_keys_are_pinned() {
+    use sha2::{Digest, Sha256};
+    let (chooser, offerer) = sides();
+    let choices = chooser.message().to_vec();
+    assert_eq!(
+        hex::encode(Sha256::digest(&choices)),
+        "61b03d38c8f113ad9ebff1c3f26054187a0aa13e00acb359b13158c7a1517cf5"
+    );
+    assert_eq!(
+        hex::encode(Sha256::digest(offerer.message())),
+        "856e2414e8eacef63b356de16f5388adaf12857aed2d979a385ff482e9ca68e7"
+    );
+    let keys = offerer.finish(&direction(1), &choices).unwrap();
+    assert_eq!(
+        keys[5],
+        [
+            0x4bfc_6e0f_6652_5c34_cb8c_c5b1_59f6_dfb9,
+            0x7bd3_0a9b_d6f6_87a4_da45_ebdb_2d8d_6078,
+        ]
+    );
+    let all: Vec<u8> = keys
+        .iter()
+        .flatten()
+        .flat_map(|key| key.to_le_bytes())
+        .collect();
+    assert_eq!(
+        hex::encode(Sha256::digest(all)),
+        "5e3a658651f1ae97023bfd03ceac35faf4a8c0295c8c5bc988c33598b40ca2cc"
+    );
+}
+
 #[test]
 fn another_session_gives_other_keys() {
     let (chooser, offerer) = sides();

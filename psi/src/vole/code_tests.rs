@@ -151,6 +151,23 @@ fn compression_is_the_product_with_the_matrices() {
     }
 }
 
+/// From Python (AES-128 of `cryptography`, apart from this code), of the first halves of SHA-256 of 0 to 299 in decimal digits.
+#[test]
+fn compression_is_pinned() {
+    use sha2::{Digest, Sha256};
+    let mut x: Vec<u128> = (0..300)
+        .map(|i: u32| super::super::direction::first_half(&Sha256::digest(i.to_string()).into()))
+        .collect();
+    compress(&mut x, 120);
+    assert_eq!(x[0], 0x2dcd_72bb_667a_9c61_9081_c6a7_42af_c88a);
+    assert_eq!(x[119], 0xe838_eafe_72fe_3dd9_21fb_12be_c36e_ab64);
+    let bytes: Vec<u8> = x[..120].iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert_eq!(
+        hex::encode(Sha256::digest(bytes)),
+        "7c6ad305d5f322077a7439489ca4f520db4386b9ddd6431a76c0e0e34cd20ecd"
+    );
+}
+
 /// No bound, but it would show a code that is broken outright: the weight of the sums of one, two
 /// and three rows of the generator, of length n = 2k.
 #[test]

@@ -257,3 +257,7 @@ impl Key {
         *self.coin
     }
 }
+
+#[cfg(test)]
+#[path = "keyed_tests.rs"]
+mod tests;

@@ -24,19 +24,26 @@ fn sorted(items: &[Hashed], layout: Layout) -> Items {
     Items::new(items, [layout, layout])
 }
 
-/// The row of an item as a vector of zeros and ones over the whole store.
-fn dense_row(layout: Layout, seed: u128, item: Hashed) -> Vec<bool> {
-    let [row] = rows(layout, seed, &[item])[..] else {
-        panic!("one item, one row");
-    };
-    let start = layout.bin(&item) * layout.bin_length();
+/// The row of an item as a vector of zeros and ones over the whole store, from AES-128 and the definition: the words of AES(seed) +
+/// seed choose three of the sparse places one after the other, each among those that are left, and AES of the complement
+/// plus it gives the dense ones.
+fn dense_row(layout: Layout, key: u128, item: Hashed) -> Vec<bool> {
+    use aes::cipher::{BlockCipherEncrypt, KeyInit};
+    let [places, bits] = [item.seed, !item.seed].map(|x| {
+        let mut block = x.to_le_bytes().into();
+        aes::Aes128Enc::new(&key.to_le_bytes().into()).encrypt_block(&mut block);
+        u128::from_le_bytes(block.into()) ^ x
+    });
+    let share = |word: u128, of: usize| ((word & 0xffff_ffff) * of as u128 >> 32) as usize;
+    let start = share(item.seed >> 96, layout.bins) * layout.bin_length();
     let mut dense = vec![false; layout.length()];
-    for place in row.places {
-        assert!((place as usize) < layout.sparse);
-        dense[start + place as usize] ^= true;
+    let mut left: Vec<usize> = (0..layout.sparse).collect();
+    for word in [places, places >> 32, places >> 64] {
+        let place = left.remove(share(word, left.len()));
+        dense[start + place] = true;
     }
     for bit in 0..DENSE {
-        dense[start + layout.sparse + bit] = row.dense >> bit & 1 == 1;
+        dense[start + layout.sparse + bit] = bits >> bit & 1 == 1;
     }
     dense
 }
@@ -81,6 +88,30 @@ fn reading_is_the_inner_product_with_the_row() {
         });
         let sum = row.iter().zip(&vector).filter(|(on, _)| **on);
         assert_eq!(sum.fold(0, |sum, (_, place)| sum ^ place), read);
+    }
+}
+
+/// From Python (AES-128 of `cryptography`, apart from this code), where the places that are left are a list.
+#[test]
+fn layouts_and_rows_are_pinned() {
+    let seeds = [u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677];
+    let (one, four) = (Layout::new(1_000), Layout::new(100_000));
+    assert_eq!((one.bins, one.capacity, one.sparse), (1, 1_000, 1_604));
+    assert_eq!((four.bins, four.capacity, four.sparse), (4, 26_257, 33_609));
+    let dense = [1_677_813_564_987_593, 29_205_605_499_714_568];
+    for (layout, bins, places) in [
+        (one, [0, 0], [[418, 391, 941], [1_150, 540, 432]]),
+        (
+            four,
+            [3, 0],
+            [[8_778, 8_198, 19_714], [24_113, 11_329, 9_071]],
+        ),
+    ] {
+        let items = seeds.map(|seed| Hashed { value: 0, seed });
+        let rows = rows(layout, 9, &items);
+        assert_eq!([rows[0].places, rows[1].places], places);
+        assert_eq!([rows[0].dense, rows[1].dense], dense);
+        assert_eq!(items.map(|item| layout.bin(&item)), bins);
     }
 }
 

@@ -71,3 +71,7 @@ pub(super) fn draw<R: CryptoRng + ?Sized>(rng: &mut R) -> u128 {
     rng.fill_bytes(&mut bytes);
     u128::from_le_bytes(bytes)
 }
+
+#[cfg(test)]
+#[path = "prg_tests.rs"]
+mod tests;

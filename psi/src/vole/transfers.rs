@@ -36,3 +36,7 @@ pub(super) fn packed(shape: &Shape, rows: &[u128]) -> Vec<u128> {
 pub(super) const fn path_bit(shape: &Shape, hole: usize, level: usize) -> usize {
     hole >> (shape.depth() - 1 - level) & 1
 }
+
+#[cfg(test)]
+#[path = "transfers_tests.rs"]
+mod tests;
