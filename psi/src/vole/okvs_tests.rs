@@ -34,7 +34,7 @@ fn dense_row(layout: Layout, key: u128, item: Hashed) -> Vec<bool> {
         aes::Aes128Enc::new(&key.to_le_bytes().into()).encrypt_block(&mut block);
         u128::from_le_bytes(block.into()) ^ x
     });
-    let share = |word: u128, of: usize| ((word & 0xffff_ffff) * of as u128 >> 32) as usize;
+    let share = |word: u128, of: usize| (((word & 0xffff_ffff) * of as u128) >> 32) as usize;
     let start = share(item.seed >> 96, layout.bins) * layout.bin_length();
     let mut dense = vec![false; layout.length()];
     let mut left: Vec<usize> = (0..layout.sparse).collect();
@@ -224,6 +224,52 @@ fn bins_hold_what_falls_into_them() {
     // The length that VOLE.md states, relative to the items.
     let expansion = layout.length() as f64 / f64::from(1 << 20);
     assert!((1.32..1.323).contains(&expansion), "{expansion}");
+}
+
+/// The claim of `bin_capacity`, 2^-42 for all bins together, against the exact tail of the binomial distribution, from logarithms of
+/// its terms; and that there is no more room than the claim needs, within a factor of two in the distance from the mean.
+#[test]
+fn bins_overflow_as_rarely_as_is_claimed() {
+    for items in [
+        BIN_ITEMS + 1,
+        40_000,
+        100_000,
+        1 << 18,
+        1 << 20,
+        3 << 20,
+        1 << 24,
+    ] {
+        let Layout { bins, capacity, .. } = Layout::new(items);
+        let mean = items.div_ceil(bins);
+        let overflow = |capacity| bins as f64 * binomial_tail(items, bins, capacity);
+        assert!(
+            overflow(capacity) <= 2_f64.powi(-42),
+            "{items} in {bins} bins of {capacity}: {}",
+            overflow(capacity).log2()
+        );
+        let half = mean + (capacity - mean) / 2;
+        assert!(overflow(half) > 2_f64.powi(-42), "{items}: {half} will do");
+    }
+}
+
+/// The probability that a bin of `bins` gets more than `capacity` of `items`.
+fn binomial_tail(items: usize, bins: usize, capacity: usize) -> f64 {
+    let (n, p) = (items as f64, 1.0 / bins as f64);
+    // From the logarithm of no item at all, by the ratio of neighbouring terms; those after the tail's first fall fast.
+    let mut log = n * (-p).ln_1p();
+    let mut tail = 0.0;
+    for k in 0..items {
+        let ratio = (n - k as f64) / (k as f64 + 1.0) * p / (1.0 - p);
+        log += ratio.ln();
+        if k + 1 > capacity {
+            let term = log.exp();
+            tail += term;
+            if term < tail * 1e-9 {
+                break;
+            }
+        }
+    }
+    tail
 }
 
 /// Two sides of different size have different layouts, and one order serves both.

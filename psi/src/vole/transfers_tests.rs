@@ -34,7 +34,7 @@ fn packing_is_pinned() {
 fn packed_rows_differ_by_the_packed_bits_times_delta() {
     use super::super::field::tests::schoolbook;
     let (bits, delta) = (0x1234_5678_9abc_def0_u128 << 60 | 7, 3 << 90 | 11);
-    let t: Vec<u128> = (0..128).map(|i| i << 100 | i * i).collect();
+    let t: Vec<u128> = (0..128).map(|i| (i << 100) + i * i).collect();
     let q: Vec<u128> = (0..)
         .zip(&t)
         .map(|(i, t)| t ^ ((bits >> i & 1) * delta))
