@@ -116,8 +116,15 @@ impl ExchangeError {
             Self::Dh(dh::Error::Peer(fault)) => Some(fault.to_string()),
             Self::Vole(vole::Error::Peer(fault)) => Some(fault.to_string()),
             Self::OtherProtocol(_) => Some(self.to_string()),
-            Self::Dh(dh::Error::Misuse(_)) | Self::Vole(vole::Error::Misuse(_)) => None,
+            Self::Dh(dh::Error::Misuse(_))
+            | Self::Vole(vole::Error::Misuse(_) | vole::Error::Unsolvable) => None,
         }
+    }
+
+    /// Whether it was nobody's fault, and another session with the same sets will do.
+    #[must_use]
+    pub const fn is_chance(&self) -> bool {
+        matches!(self, Self::Vole(vole::Error::Unsolvable))
     }
 }
 

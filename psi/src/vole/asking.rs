@@ -14,7 +14,7 @@ use super::prg::{Stream, draw};
 use super::shape::{NOISE, Shape};
 use super::transfers::{packed, pad, path_bit};
 use super::wire::{put, take};
-use super::{Error, Misuse, PeerFault, code, cot};
+use super::{Error, PeerFault, code, cot};
 
 /// Everything this side draws, at the very beginning.
 struct Drawn {
@@ -152,7 +152,7 @@ impl Extended {
         let solve = || {
             Rows::new(self.direction.layout, self.drawn.row_seed, items)
                 .solve()
-                .map_err(|_| Error::from(Misuse::Unsolvable))
+                .map_err(|_| Error::Unsolvable)
         };
         let (store, (vector, sum)) = rayon::join(solve, || {
             let (mut vector, sum) = self.answers_and_noise(trees);

@@ -11,9 +11,14 @@ pub enum Error {
         "the peer broke the matching protocol: {0}; stop this flow and ask the partner to check its agent"
     )]
     Peer(#[from] PeerFault),
-    /// The calling code used the protocol in a way that it does not allow, or luck ran out.
+    /// The calling code used the protocol in a way that it does not allow.
     #[error("the matching protocol was misused: {0}")]
     Misuse(#[from] Misuse),
+    /// No key-value store was found for the own items: one session in 2^40, and nobody's fault.
+    #[error(
+        "no store was found for the items, by chance; repeat the bucket under a new session id"
+    )]
+    Unsolvable,
 }
 
 /// What the peer did.
@@ -64,7 +69,7 @@ pub enum PeerFault {
     },
 }
 
-/// What the caller did wrong, or what chance did.
+/// What the caller did wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misuse {
     /// The own set is too large for one session.
@@ -81,9 +86,4 @@ pub enum Misuse {
     /// Not all own messages were sent.
     #[error("own messages are still to be sent; send every one before finishing")]
     Unsent,
-    /// No key-value store was found for the own items: one session in 2^40.
-    #[error(
-        "no store was found for the items, by chance; repeat the bucket under a new session id"
-    )]
-    Unsolvable,
 }

@@ -55,8 +55,8 @@ pub const WINDOW: usize = 8;
 impl Session {
     /// Begins a session: draws all its secrets and hashes the items.
     ///
-    /// `peer_items` is the set size that the peer announced; memory of about 100 bytes for each of
-    /// them is taken when the peer has sent what only a peer that computes can send.
+    /// `peer_items` is the set size that the peer announced; memory of about 45 bytes for each of
+    /// them is taken when the peer has sent what only a peer that computes can send, and none before.
     ///
     /// # Errors
     /// [`PeerFault::TooManyItems`] and [`Misuse::TooManyItems`] above [`ITEMS_MAX`].
@@ -115,7 +115,7 @@ impl Session {
     /// the message allows.
     ///
     /// # Errors
-    /// [`Error::Peer`] for what no honest peer sends; [`Misuse::Unsolvable`] once in 2^40
+    /// [`Error::Peer`] for what no honest peer sends; [`Error::Unsolvable`] once in 2^40
     /// sessions; [`Misuse::AlreadyFailed`] after any error.
     pub fn receive(&mut self, piece: &[u8]) -> Result<(), Error> {
         let rounds = self.rounds.take().ok_or(Misuse::AlreadyFailed)?;

@@ -209,3 +209,7 @@ fn masked_sum(mask: u64, dense: &[u128]) -> u128 {
 pub(super) fn gap(rows: &[Row], places: usize) -> usize {
     peel(rows, places).map_or(usize::MAX, |triangle| triangle.gap.len())
 }
+
+#[cfg(test)]
+#[path = "okvs_solve_tests.rs"]
+mod tests;

@@ -230,3 +230,30 @@ fn the_hash_of_an_item_is_pinned() {
     assert_eq!(hashed[0].value, 0xcd90_f0d0_8e72_302d_ad45_441c_f586_c1e1);
     assert_eq!(hashed[0].seed, 0xb45b_9857_596c_7e95_c5de_444e_2ffb_2df6);
 }
+
+/// Items that have the same row and other values: no store has both. The session says so, blames nobody, and is over.
+#[test]
+fn items_without_a_store_end_the_session_by_chance() {
+    let sets = [set(0..6), set(4..9)];
+    let mut sides = begin([&sets[0], &sets[1]], 3);
+    let mut hashed = tokens::hash_items(&SESSION, &sets[1]);
+    hashed[1].seed = hashed[0].seed;
+    let layouts = [okvs::Layout::new(6), okvs::Layout::new(5)];
+    sides[1].hashed = Items::new(&hashed, layouts);
+    let [owner, recipient] = &mut sides;
+    let error = loop {
+        while let Some(piece) = recipient.next_piece().unwrap() {
+            owner.receive(&piece).unwrap();
+        }
+        let piece = owner.next_piece().unwrap().unwrap();
+        if let Err(error) = recipient.receive(&piece) {
+            break error;
+        }
+    };
+    assert_eq!(error, Error::Unsolvable);
+    assert_eq!(recipient.next_piece(), Err(Misuse::AlreadyFailed.into()));
+    let error = crate::ExchangeError::from(error);
+    assert!(error.is_chance() && error.peer_fault().is_none());
+    let other = crate::ExchangeError::from(Error::from(Misuse::AlreadyFailed));
+    assert!(!other.is_chance());
+}
