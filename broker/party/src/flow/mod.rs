@@ -163,6 +163,9 @@ pub(crate) async fn explain(error: MatchError, ended: Ended, peer: &str) -> Erro
 
 /// A failed matching as an error for a person, who knows the other side as `peer`.
 fn matching_error(error: MatchError, peer: &str) -> Error {
+    if error.is_chance() {
+        return Error::Aborted(format!("the matching with the agent of `{peer}`: {error}"));
+    }
     match error {
         MatchError::Misbehaved(why) => Error::PeerMisbehaved {
             org: peer.to_owned(),
@@ -185,7 +188,7 @@ fn matching_error(error: MatchError, peer: &str) -> Error {
         MatchError::Disconnected { phase } => Error::Aborted(format!(
             "the agent of `{peer}` or the broker left during {phase}"
         )),
-        MatchError::Internal(why) => Error::Unexpected(why),
+        MatchError::Chance(why) | MatchError::Internal(why) => Error::Unexpected(why),
     }
 }
 
@@ -218,5 +221,31 @@ mod tests {
         assert!(error.to_string().contains("or by the broker"), "{error}");
         let error = matching_error(MatchError::Misbehaved("x".to_owned()), "north-bank");
         assert_eq!(error.code(), "peer_misbehaved");
+    }
+
+    /// A store that was not found, once in 2^40 sessions, is nobody's fault: both sides repeat the bucket.
+    #[test]
+    fn chance_is_repeated_by_the_side_that_met_it_and_by_the_other() {
+        use counterfoil_psi::{ExchangeError, vole};
+        let own = MatchError::from(ExchangeError::from(vole::Error::Unsolvable));
+        let told = MatchError::Aborted {
+            code: own.abort_code().unwrap().to_owned(),
+            message: own.told(),
+        };
+        for error in [own, told] {
+            let error = matching_error(error, "north-bank");
+            assert_eq!(error.code(), "aborted");
+            assert!(may_be_repeated(&error), "{error}");
+        }
+        let fault = MatchError::from(ExchangeError::from(vole::Error::from(
+            vole::Misuse::AlreadyFailed,
+        )));
+        let told = MatchError::Aborted {
+            code: fault.abort_code().unwrap().to_owned(),
+            message: fault.told(),
+        };
+        for error in [fault, told] {
+            assert!(!may_be_repeated(&matching_error(error, "north-bank")));
+        }
     }
 }

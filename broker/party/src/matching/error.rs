@@ -72,12 +72,29 @@ pub enum MatchError {
         /// What would have passed.
         allowed: String,
     },
+    /// No side broke a rule, and another session with the same sets will do: once in 2^40 sessions of `vole`.
+    #[error("the matching found no way, by chance: {0}")]
+    Chance(String),
     /// This program failed.
     #[error("the matching failed here: {0}")]
     Internal(String),
 }
 
+/// The word for [`MatchError::Chance`].
+const CHANCE: &str = "chance";
+
 impl MatchError {
+    /// Whether the bucket is to be repeated under a new session: chance was against this side, or against the peer as it says. A
+    /// peer that says so untruly gains what one gains that hangs up.
+    #[must_use]
+    pub fn is_chance(&self) -> bool {
+        match self {
+            Self::Chance(_) => true,
+            Self::Aborted { code, .. } => code == CHANCE,
+            _ => false,
+        }
+    }
+
     /// A word for the peer and for the log, where this side stops for this reason; none where the peer is gone or
     /// has stopped first.
     #[must_use]
@@ -86,6 +103,7 @@ impl MatchError {
             Self::Misbehaved(_) | Self::Unopened(_) => Some("protocol"),
             Self::Silent { .. } | Self::Slow { .. } => Some("timeout"),
             Self::SetSize { .. } => Some("set_size"),
+            Self::Chance(_) => Some(CHANCE),
             Self::Internal(_) => Some("internal"),
             Self::Aborted { .. } | Self::Disconnected { .. } => None,
         }
@@ -104,6 +122,7 @@ impl MatchError {
                 format!("nothing came here for {seconds} s during {phase}")
             }
             Self::Slow { seconds } => format!("the matching did not end within {seconds} s"),
+            Self::Chance(_) => "chance was against it; the bucket is to be repeated".to_owned(),
             Self::Internal(_) => "this agent has a fault of its own".to_owned(),
             Self::Aborted { .. } | Self::Disconnected { .. } => String::new(),
         }

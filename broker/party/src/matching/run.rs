@@ -173,8 +173,10 @@ async fn off_thread<T: Send + 'static>(
 
 impl From<ExchangeError> for MatchError {
     fn from(error: ExchangeError) -> Self {
-        error
-            .peer_fault()
-            .map_or_else(|| Self::Internal(error.to_string()), Self::Misbehaved)
+        match error.peer_fault() {
+            Some(fault) => Self::Misbehaved(fault),
+            None if error.is_chance() => Self::Chance(error.to_string()),
+            None => Self::Internal(error.to_string()),
+        }
     }
 }
