@@ -34,6 +34,10 @@ pub(super) fn nonzero_scalar<R: CryptoRng + ?Sized>(rng: &mut R) -> Zeroizing<Sc
 /// except for doubled points (`double_and_compress_batch`: one inversion for a whole batch).
 /// So points are raised to e/2 and doubled by the encoder, which gives the encoding of
 /// exactly e times the point at a fraction of the price. Multiplication is constant time.
+///
+/// Decoding has no such form. It too is an inverse square root for each point, and roots of many elements cannot be had from one of
+/// their product, as inverses can; and it is the check that each of the peer's encodings is a canonical one. So it stays one
+/// `decompress` a point, on all cores. With it the whole takes 1.20 times the bare multiplications (`cargo bench --bench dh`).
 #[derive(Clone, Copy)]
 pub(super) enum Halves<'a> {
     /// One exponent for all points.
