@@ -231,6 +231,21 @@ fn the_hash_of_an_item_is_pinned() {
     assert_eq!(hashed[0].seed, 0xb45b_9857_596c_7e95_c5de_444e_2ffb_2df6);
 }
 
+/// The session's name is not all that is fresh: under the same name, other randomness gives other keys, and so other tokens.
+#[test]
+fn keys_are_drawn_for_each_session() {
+    let sets = [set(0..6), set(0..6)];
+    let mut ids = std::collections::BTreeSet::new();
+    for seed in [60, 70] {
+        let mut sides = begin([&sets[0], &sets[1]], seed);
+        run(&mut sides);
+        let [owner, recipient] = sides.map(|side| side.finish().unwrap());
+        assert!(owner == recipient);
+        ids.extend(owner.iter().map(Token::match_id));
+    }
+    assert_eq!(ids.len(), 12);
+}
+
 /// Items that have the same row and other values: no store has both. The session says so, blames nobody, and is over.
 #[test]
 fn items_without_a_store_end_the_session_by_chance() {

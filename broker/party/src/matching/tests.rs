@@ -271,27 +271,20 @@ async fn the_smallest_sets_match() {
 
 #[tokio::test]
 async fn two_sessions_over_the_same_items_share_no_token() {
-    let mut ids = Vec::new();
-    for _ in 0..2 {
-        let (recipient_pipe, owner_pipe) = pipes();
-        let owner = tokio::spawn(side(
-            Role::Owner,
-            set(0..3),
-            PeerSize::AtMost(3),
-            owner_pipe,
-        ));
-        let recipient = side(
-            Role::Recipient,
-            set(0..3),
-            PeerSize::AtMost(3),
-            recipient_pipe,
-        )
-        .await
-        .unwrap();
-        owner.await.unwrap().unwrap();
-        ids.extend(recipient.tokens.iter().map(Token::match_id));
+    for protocol in [Protocol::Dh, Protocol::Vole] {
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let (recipient_pipe, owner_pipe) = pipes();
+            let size = PeerSize::AtMost(3);
+            let owner = side_with(protocol, Role::Owner, set(0..3), size, owner_pipe);
+            let owner = tokio::spawn(owner);
+            let recipient = side_with(protocol, Role::Recipient, set(0..3), size, recipient_pipe);
+            let recipient = recipient.await.unwrap();
+            owner.await.unwrap().unwrap();
+            ids.extend(recipient.tokens.iter().map(Token::match_id));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 6, "{protocol}");
     }
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), 6);
 }
