@@ -1,5 +1,7 @@
 //! The rules: a corpus of decisions, properties that hold for all of them, and files that must not load.
 
+mod mutants;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -83,6 +85,12 @@ fn the_corpus_is_decided_as_written() {
             ),
             "allow" => assert!(
                 !denied && applies == rule.permits,
+                "{}: {verdict:?}",
+                case.case
+            ),
+            // The rule lets it pass, and another one does not.
+            "passes" => assert!(
+                denied && applies == rule.permits,
                 "{}: {verdict:?}",
                 case.case
             ),
