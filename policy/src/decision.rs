@@ -199,11 +199,16 @@ impl Denial {
     }
 
     /// A rule forbids.
-    fn by_rule(code: DenialCode, rule: &Rule) -> Self {
+    fn by_rule(code: DenialCode, rule: &Rule, question: &Question) -> Self {
+        let mut says = rule.says.clone();
+        for (index, tag) in rule.tags(question).iter().enumerate() {
+            let before = if index == 0 { ": " } else { ", " };
+            says += &format!("{before}`{tag}`");
+        }
         Self {
             code,
             field: rule.field.clone(),
-            message: format!("{} (rule `{}`, {})", rule.says, rule.id, rule.source),
+            message: format!("{says} (rule `{}`, {})", rule.id, rule.source),
             would_pass: rule.advice.clone(),
             rule: Some(rule.id.as_str().into()),
             source: Some(rule.source.as_str().into()),
@@ -380,7 +385,7 @@ fn answer(
         )
     })?;
     if let Some(rule) = verdict.broken.first() {
-        let mut denial = Denial::by_rule(DenialCode::RuleBroken, rule);
+        let mut denial = Denial::by_rule(DenialCode::RuleBroken, rule, question);
         denial.message = format!(
             "the rule `{}` ({}) could not be evaluated, which counts as a no",
             rule.id, rule.source
@@ -395,7 +400,7 @@ fn answer(
         } else {
             DenialCode::Rule
         };
-        return Err(Denial::by_rule(code, rule));
+        return Err(Denial::by_rule(code, rule, question));
     }
     match verdict.permit() {
         Some(permit) => Ok(permit.obligations.clone()),

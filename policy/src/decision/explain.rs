@@ -32,6 +32,9 @@ pub struct Explained {
     pub satisfied: bool,
     /// It could not be evaluated.
     pub broken: bool,
+    /// The tags for which it denies, where it is about some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 impl Explanation {
@@ -101,9 +104,11 @@ fn found(id: &str, says: &str, denial: Option<&Denial>) -> Explained {
             permits: false,
             field,
             obligations: Vec::new(),
+            names: None,
         },
         satisfied: denial.is_none(),
         broken: false,
+        tags: Vec::new(),
     }
 }
 
@@ -120,10 +125,17 @@ fn asked(
             let (applies, broken) = verdict.as_ref().map_or((false, true), |verdict| {
                 (holds(&verdict.applying), holds(&verdict.broken))
             });
+            let satisfied = !broken && applies == rule.permits;
+            let tags = if satisfied {
+                Vec::new()
+            } else {
+                rule.tags(question)
+            };
             Explained {
                 rule: rule.clone(),
-                satisfied: !broken && applies == rule.permits,
+                satisfied,
                 broken,
+                tags,
             }
         })
         .collect();

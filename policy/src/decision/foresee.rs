@@ -133,6 +133,9 @@ pub struct Obstacle {
     pub source: String,
     /// What it says.
     pub says: String,
+    /// The tags for which it denies, where it is about some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// What would pass.
     pub would_pass: String,
 }
@@ -151,10 +154,11 @@ pub fn obstacles(rules: &Rules, agreement: &Agreement, now: Timestamp) -> Vec<Ob
         let kind = *kind;
         denying.map(move |explained| {
             let rule = explained.rule;
-            let path = rule.field.strip_prefix("agreement.").unwrap_or(&rule.field);
+            let path = place(agreement, &rule.field, explained.tags.first());
             Obstacle {
-                line: agreement.line_of(path),
-                path: path.to_owned(),
+                line: agreement.line_of(&path),
+                path,
+                tags: explained.tags,
                 kind,
                 rule: rule.id,
                 source: rule.source,
@@ -166,6 +170,16 @@ pub fn obstacles(rules: &Rules, agreement: &Agreement, now: Timestamp) -> Vec<Ob
     let mut all: Vec<_> = agreement.flows().iter().flat_map(of_kind).collect();
     all.sort_by_key(|obstacle| obstacle.line);
     all
+}
+
+/// Where the agreement has what a rule is about: the first of its tags, if it names some.
+fn place(agreement: &Agreement, field: &str, tag: Option<&String>) -> String {
+    let mut tags = agreement.tags().iter();
+    let index = tag.and_then(|tag| tags.position(|known| known.name().as_str() == tag));
+    match index {
+        Some(index) => format!("tags[{index}]"),
+        None => field.strip_prefix("agreement.").unwrap_or(field).to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +223,9 @@ mod tests {
             &format!("{amount}\"exact\""),
         );
         let rules = ["pipl-6", "jrt0171-c2-coarse"];
-        let expected = rules.map(|rule| (rule.to_owned(), line_of("[[tags]]")));
+        // Its table begins one line before its name.
+        let line = line_of("name = \"credit_amount\"").map(|line| line - 1);
+        let expected = rules.map(|rule| (rule.to_owned(), line));
         assert_eq!(found(&exact.unwrap()), expected);
     }
 

@@ -115,7 +115,66 @@ pub(super) struct MadeAt {
     pub(super) made_at: i64,
 }
 
+/// Tags that a rule is about and can name where it denies: the sets of the schema's `Dataset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TagSet {
+    /// Those without a class.
+    Unclassified,
+    /// Those of class C2 that tell of somebody's financial status.
+    C2Status,
+    /// Those of class C2 that are delivered as the owner holds them.
+    C2Exact,
+    /// Numbers and dates that are delivered as the owner holds them.
+    OpenExact,
+}
+
+impl TagSet {
+    const ALL: [Self; 4] = [
+        Self::Unclassified,
+        Self::C2Status,
+        Self::C2Exact,
+        Self::OpenExact,
+    ];
+
+    /// The set of an attribute's name.
+    pub(super) fn named(attribute: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|set| set.attribute() == attribute)
+    }
+
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::Unclassified => "unclassified",
+            Self::C2Status => "c2_status",
+            Self::C2Exact => "c2_exact",
+            Self::OpenExact => "open_exact",
+        }
+    }
+
+    fn holds(self, tag: &TagFacts) -> bool {
+        let is_c2 = tag.class.as_deref() == Some("C2");
+        match self {
+            Self::Unclassified => tag.class.is_none(),
+            Self::C2Status => {
+                is_c2
+                    && tag
+                        .level
+                        .is_none_or(|level| level >= FINANCIAL_STATUS_LEVEL)
+            }
+            Self::C2Exact => is_c2 && tag.exact,
+            Self::OpenExact => tag.exact && tag.open,
+        }
+    }
+}
+
 impl Question {
+    /// The names of the tags in a set, in the order of the request.
+    pub(super) fn tags_in(&self, set: TagSet) -> impl Iterator<Item = &str> {
+        let tags = self.tags.iter().filter(move |tag| set.holds(tag));
+        tags.map(|tag| tag.name.as_str())
+    }
+
     pub(super) fn new(facts: &Facts<'_>, request: &RequestBody) -> Self {
         let agreement = facts.agreement;
         let declared = agreement.compliance();
@@ -176,32 +235,30 @@ impl Question {
                 "parents": [],
             })
         };
-        let names = |which: &dyn Fn(&TagFacts) -> bool| -> BTreeSet<&str> {
-            let tags = self.tags.iter().filter(|tag| which(tag));
-            tags.map(|tag| tag.name.as_str()).collect()
-        };
         let classes: BTreeSet<_> = self
             .tags
             .iter()
             .filter_map(|tag| tag.class.as_deref())
             .collect();
+        let mut dataset = serde_json::Map::new();
+        let mut set = |attribute: &str, value| dataset.insert(attribute.to_owned(), value);
+        set(
+            "owner",
+            json!({ "type": "Institution", "id": self.owner.name }),
+        );
+        let all: BTreeSet<_> = self.tags.iter().map(|tag| tag.name.as_str()).collect();
+        set("tags", json!(all));
+        set("classes", json!(classes));
+        for of in TagSet::ALL {
+            let names: BTreeSet<_> = self.tags_in(of).collect();
+            set(of.attribute(), json!(names));
+        }
         json!([
             institution(&self.recipient),
             institution(&self.owner),
             {
                 "uid": { "type": "Dataset", "id": "asked" },
-                "attrs": {
-                    "owner": { "type": "Institution", "id": self.owner.name },
-                    "tags": names(&|_| true),
-                    "classes": classes,
-                    "unclassified": names(&|tag| tag.class.is_none()),
-                    "c2_status": names(&|tag| {
-                        tag.class.as_deref() == Some("C2")
-                            && tag.level.is_none_or(|level| level >= FINANCIAL_STATUS_LEVEL)
-                    }),
-                    "c2_exact": names(&|tag| tag.exact && tag.class.as_deref() == Some("C2")),
-                    "open_exact": names(&|tag| tag.exact && tag.open),
-                },
+                "attrs": dataset,
                 "parents": [],
             },
         ])

@@ -332,6 +332,12 @@ fn files_that_must_not_load_say_where_and_why() {
             "`sure` is not a status",
             "unverified",
         ),
+        (
+            format!("@id(\"a\")\n@names(\"all\")\n{NOTES}{forbid};"),
+            1,
+            "`all` is no set of tags",
+            "c2_exact",
+        ),
     ];
     for (text, line, problem, advice) in cases {
         let error = own(&text).unwrap_err();
@@ -424,6 +430,29 @@ fn a_denial_names_rule_source_and_what_would_pass() {
         denial.message.contains("pipl-24") && denial.message.contains("PIPL Art. 24"),
         "{denial}"
     );
+}
+
+#[test]
+fn a_denial_names_the_tags_that_the_rule_is_about() {
+    let mut question = base();
+    let tag = |name: &str, exact| TagFacts {
+        name: name.into(),
+        class: Some("C2".into()),
+        level: Some(3),
+        exact,
+        open: true,
+    };
+    question.tags = vec![tag("income", true), tag("assets", false), tag("debt", true)];
+    let denial = answer(Rules::built_in(), &question, &[]).unwrap_err();
+    assert_eq!(denial.rule.as_deref(), Some("pipl-6"));
+    assert!(
+        denial.message.contains(": `income`, `debt` (rule"),
+        "{denial}"
+    );
+    // However many there are, a denial fits an entry.
+    question.tags = (0..64).map(|i| tag(&format!("tag_{i}"), true)).collect();
+    let denial = answer(Rules::built_in(), &question, &[]).unwrap_err();
+    assert!(denial.message.contains("`tag_7`") && !denial.message.contains("`tag_8`"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use cedar_policy::{
 use miette::Diagnostic;
 use serde::Serialize;
 
-use super::question::{Question, Unaskable};
+use super::question::{Question, TagSet, Unaskable};
 use crate::agreement::BuiltInPack;
 use crate::finding::{Finding, Findings};
 use crate::text::{closed_list, echo};
@@ -57,6 +57,21 @@ pub struct Rule {
     /// What a permit obliges to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<String>,
+    /// The tags that it is about, to be named where it denies.
+    #[serde(skip)]
+    pub(super) names: Option<TagSet>,
+}
+
+/// Tags that a denial names, at most: it enters the log.
+const NAMED_MAX: usize = 8;
+
+impl Rule {
+    /// The tags of a question that the rule is about, if it says which; the first few.
+    pub(super) fn tags(&self, question: &Question) -> Vec<String> {
+        let names = self.names.into_iter();
+        let tags = names.flat_map(|set| question.tags_in(set).take(NAMED_MAX));
+        tags.map(str::to_owned).collect()
+    }
 }
 
 /// Rules that cannot be loaded: the file, and each fault with its line.
@@ -399,6 +414,12 @@ impl Annotated<'_> {
             ));
         }
         let status = of.required("status")?;
+        let names = of.0.annotation("names").map(|set| {
+            TagSet::named(set).ok_or_else(|| {
+                let problem = format!("`{}` is no set of tags", echo(set));
+                (problem, "unclassified, c2_status, c2_exact or open_exact")
+            })
+        });
         let obligations = of.0.annotation("obligations").unwrap_or_default();
         Ok(Rule {
             pack: pack.to_owned(),
@@ -417,6 +438,7 @@ impl Annotated<'_> {
                 .map(|text| text.trim().to_owned())
                 .filter(|text| !text.is_empty())
                 .collect(),
+            names: names.transpose()?,
             permits,
             id,
         })

@@ -181,13 +181,14 @@ fn lint(home: &Path, file: &Path, ui: Ui) -> Result<(), Failure> {
         }
         for obstacle in &report.obstacles {
             text += &format!(
-                "{}{}: denied: {}: rule `{}` ({}): {}; would pass: {}\n",
+                "{}{}: denied: {}: rule `{}` ({}): {}{}; would pass: {}\n",
                 file.display(),
                 place(obstacle.line),
                 obstacle.path,
                 obstacle.rule,
                 obstacle.source,
                 obstacle.says,
+                named(&obstacle.tags),
                 obstacle.would_pass
             );
         }
@@ -308,6 +309,15 @@ fn describe(info: &AgreementInfo) -> String {
         info.valid_until,
         next.unwrap_or_default()
     )
+}
+
+/// Tags, after what a rule says of them.
+pub(super) fn named(tags: &[String]) -> String {
+    let list = |(index, tag): (usize, &String)| {
+        let before = if index == 0 { ": " } else { ", " };
+        format!("{before}`{tag}`")
+    };
+    tags.iter().enumerate().map(list).collect()
 }
 
 /// The agreement that a file has the text of; what is wrong with it names file and line.

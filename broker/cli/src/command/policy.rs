@@ -244,7 +244,7 @@ fn told(explanation: &Explanation) -> String {
             rule.pack.clone(),
             rule.id.clone(),
             format!("{}{unverified}", rule.source),
-            rule.says.clone(),
+            format!("{}{}", rule.says, super::agreement::named(&explained.tags)),
         ]
     };
     let rows: Vec<_> = explanation.rules.iter().map(row).collect();
