@@ -10,6 +10,7 @@ pub mod hand;
 pub mod measuring;
 pub mod memory;
 pub mod process;
+pub mod proxy;
 pub mod usage;
 pub mod world;
 
