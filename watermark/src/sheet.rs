@@ -13,10 +13,12 @@ use crate::position::{
 };
 use crate::tag::MarkTag;
 
-/// Bits of a field in which matches of one chance are counted while a segment is scored.
-const FIELD_BITS: u32 = 21;
-/// Blocks of a segment: its counts stay below a field's capacity.
-const SEGMENT_MAX: usize = 1 << 20;
+/// Blocks that are enciphered in one call: so many that the call itself costs nothing beside them, and so few that the cache nearest to
+/// the core holds them.
+const CALL_BLOCKS: usize = 256;
+/// Bits of a field in which matches of one chance are counted over one call.
+const FIELD_BITS: u32 = 10;
+const _: () = assert!(CALL_BLOCKS < 1 << FIELD_BITS);
 
 /// What an innocent or guilty symbol is compared with, for one read: the symbol agrees iff its
 /// lane, less `offset`, is below `width`. No read: `width` is 0.
@@ -24,7 +26,8 @@ const SEGMENT_MAX: usize = 1 << 20;
 struct Slot {
     offset: u16,
     width: u16,
-    field: u32,
+    /// One, in the field of the read's chance.
+    one: u32,
 }
 
 impl Slot {
@@ -36,11 +39,10 @@ impl Slot {
         } else {
             (threshold, threshold.wrapping_neg(), 2 - params.bias)
         };
-        let field = FIELD_BITS * u32::from(chance);
         Self {
             offset,
             width,
-            field,
+            one: 1 << (FIELD_BITS * u32::from(chance)),
         }
     }
 }
@@ -51,7 +53,30 @@ struct Segment {
     channel: usize,
     lanes: usize,
     blocks: Vec<Block>,
-    slots: [Vec<Slot>; LANES],
+    slots: [Slots; LANES],
+}
+
+/// The slots of one lane, part by part: so a loop over them takes several at a time.
+#[derive(Default)]
+struct Slots {
+    offsets: Vec<u16>,
+    widths: Vec<u16>,
+    ones: Vec<u32>,
+}
+
+impl Slots {
+    fn push(&mut self, slot: Slot) {
+        self.offsets.push(slot.offset);
+        self.widths.push(slot.width);
+        self.ones.push(slot.one);
+    }
+
+    /// Those of each call.
+    fn calls(&self) -> impl Iterator<Item = ((&[u16], &[u16]), &[u32])> {
+        let offsets = self.offsets.chunks(CALL_BLOCKS);
+        let limits = offsets.zip(self.widths.chunks(CALL_BLOCKS));
+        limits.zip(self.ones.chunks(CALL_BLOCKS))
+    }
 }
 
 /// The reads of a file that one level of keys has symbols for.
@@ -100,7 +125,7 @@ impl Sheet {
         let fresh = self
             .segments
             .last()
-            .is_none_or(|last| last.channel != channel || last.blocks.len() >= SEGMENT_MAX);
+            .is_none_or(|last| last.channel != channel);
         if fresh {
             self.segments.push(Segment {
                 channel,
@@ -127,51 +152,61 @@ impl Sheet {
 
     /// Matches of a candidate by channel, added to `matches`.
     pub(crate) fn count(&self, symbols: &Symbols, matches: &mut [Counts]) {
-        let mut enciphered = [Block::default(); BATCH];
+        // Most stages of a small file have none, and making room takes a while.
+        if self.segments.is_empty() {
+            return;
+        }
+        let mut enciphered = [Block::default(); CALL_BLOCKS];
         for segment in &self.segments {
-            let mut sums = [0_u64; LANES];
             let [first, second] = &segment.slots;
-            let batches = segment.blocks.chunks(BATCH);
-            let slots = first.chunks(BATCH).zip(second.chunks(BATCH));
-            for (blocks, (first, second)) in batches.zip(slots) {
+            let calls = segment.blocks.chunks(CALL_BLOCKS);
+            let mut channels = matches.iter_mut().skip(segment.channel);
+            let (Some(one), two) = (channels.next(), channels.next()) else {
+                continue;
+            };
+            let mut two = two.filter(|_| segment.lanes > 1);
+            for ((blocks, first), second) in calls.zip(first.calls()).zip(second.calls()) {
                 let out = enciphered.get_mut(..blocks.len()).unwrap_or_default();
                 symbols.encrypt(blocks, out);
-                let [one, two] = &mut sums;
-                *one += agreeing(out, first, |[lane, _]| lane);
-                if segment.lanes > 1 {
-                    *two += agreeing(out, second, |[_, lane]| lane);
-                }
-            }
-            for (matches, sum) in matches
-                .iter_mut()
-                .skip(segment.channel)
-                .zip(sums)
-                .take(segment.lanes)
-            {
-                for (chance, count) in (0_u32..).zip(matches) {
-                    let field = (sum >> (FIELD_BITS * chance)) & ((1 << FIELD_BITS) - 1);
-                    *count += u32::try_from(field).unwrap_or(0);
+                add_fields(one, agreeing(out, first, |[lane, _]| lane));
+                if let Some(two) = &mut two {
+                    add_fields(two, agreeing(out, second, |[_, lane]| lane));
                 }
             }
         }
     }
 }
 
-/// Reads that agree, counted in three fields of one word by their chance.
+/// Reads of one call that agree, counted in three fields of one word by their chance.
 #[inline]
-fn agreeing(blocks: &[Block], slots: &[Slot], lane: impl Fn([u16; LANES]) -> u16) -> u64 {
-    let pairs = blocks.iter().zip(slots);
-    let agree = pairs.map(|(block, slot)| {
-        let agrees = lane(lanes_of(block)).wrapping_sub(slot.offset) < slot.width;
-        u64::from(agrees) << slot.field
-    });
-    agree.sum()
+fn agreeing(
+    blocks: &[Block],
+    ((offsets, widths), ones): ((&[u16], &[u16]), &[u32]),
+    lane: impl Fn([u16; LANES]) -> u16,
+) -> u32 {
+    let slots = offsets.iter().zip(widths).zip(ones);
+    let agree = blocks
+        .iter()
+        .zip(slots)
+        .map(|(block, ((offset, width), one))| {
+            let agrees = lane(lanes_of(block)).wrapping_sub(*offset) < *width;
+            // Without a branch: whether one agrees cannot be foreseen.
+            u32::from(agrees).wrapping_neg() & one
+        });
+    // At most one field of each is 1, and no field overflows: a sum that checked for it would take them one by one.
+    agree.fold(0, u32::wrapping_add)
+}
+
+fn add_fields(counts: &mut Counts, fields: u32) {
+    for (chance, count) in (0_u32..).zip(counts) {
+        *count += (fields >> (FIELD_BITS * chance)) & ((1 << FIELD_BITS) - 1);
+    }
 }
 
 /// Stages in which a candidate is scored.
-pub(crate) const STAGES: usize = 3;
-/// Of eight reads, how many each stage has; every column has its share in each.
-const EIGHTHS: [usize; STAGES] = [1, 3, 4];
+pub(crate) const STAGES: usize = 5;
+/// Of sixteen reads, how many the candidate has been scored on at the end of each stage; every column has its share in each.
+const SIXTEENTHS: [usize; STAGES] = [1, 2, 4, 8, 16];
 /// Sheets with fewer reads are one stage.
 const STAGED_MIN: usize = 4096;
 
@@ -265,8 +300,7 @@ impl Read {
 
 /// Deals the reads out to the stages.
 fn lay_out(found: &[Read], class: Class, channels: usize) -> [Sheet; STAGES] {
-    let mut sheets = EIGHTHS.map(|_| Sheet::new(channels));
-    let [first, second, _] = EIGHTHS;
+    let mut sheets = SIXTEENTHS.map(|_| Sheet::new(channels));
     for (place, read) in found.iter().enumerate() {
         let mut slots = [None; LANES];
         let mut chances = [0; LANES];
@@ -276,14 +310,15 @@ fn lay_out(found: &[Read], class: Class, channels: usize) -> [Sheet; STAGES] {
                 *chance = usize::from(if colour { params.bias } else { 2 - params.bias });
             }
         }
-        let [one, two, three] = &mut sheets;
-        let sheet = match place % 8 {
-            _ if found.len() < STAGED_MIN => one,
-            turn if turn < first => one,
-            turn if turn < first + second => two,
-            _ => three,
+        let turn = if found.len() < STAGED_MIN {
+            0
+        } else {
+            place % 16
         };
-        sheet.push(read.channel, read.lanes, &read.prefix, slots, chances);
+        let mut stages = sheets.iter_mut().zip(SIXTEENTHS);
+        if let Some((sheet, _)) = stages.find(|(_, end)| turn < *end) {
+            sheet.push(read.channel, read.lanes, &read.prefix, slots, chances);
+        }
     }
     sheets
 }
@@ -310,3 +345,6 @@ fn collapse(reads: impl Iterator<Item = (MarkTag, Colours)>) -> BTreeMap<MarkTag
         .filter(|(_, colours)| colours.iter().any(Option::is_some))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,11 @@ const PROGRESS_STEP: usize = 4096;
 /// Blocks, some seconds of work, up to which every candidate is scored in full.
 const FULL_BLOCKS_MAX: u64 = 1 << 30;
 /// Beyond that a candidate is given up at a stage where it is so many deviations short of where a
-/// leaker stands on average whose full score just suffices. Such a one is lost once in 20 times at
-/// each of two stages, one with twice the evidence never.
-const SHORT_DEVIATIONS_MAX: f64 = 1.645;
+/// leaker stands whose full score just suffices: of such a one a stage has a share f of the reads, dealt out
+/// without regard to the keys, and so its sum is about normal around f of the full one's with 1 - f of the variance of f reads
+/// (sampling without replacement). 1.96 is once in 40 at each of four stages, so such a leaker is lost in one trace of ten at most;
+/// one with twice the evidence never.
+const SHORT_DEVIATIONS_MAX: f64 = 1.96;
 
 /// Whose key is scored. Each level has positions of its own, so that an innocent flow of a guilty
 /// recipient has no guilty symbols.
@@ -317,7 +319,7 @@ impl Trace {
             let all: u64 = sheets.recipient.iter().map(Sheet::reads_sum).sum();
             let share = tally.reads_sum() as f64 / all.max(1) as f64;
             let expected = (2.0 * ln_threshold * share).sqrt();
-            tally.deviations() < expected - SHORT_DEVIATIONS_MAX
+            tally.deviations() < expected - SHORT_DEVIATIONS_MAX * (1.0 - share).max(0.0).sqrt()
         })
     }
 
