@@ -21,11 +21,14 @@ pub(crate) fn create_private_dir(path: &Path) -> Result<(), Error> {
 /// Writes a file whole or not at all, readable by this user only, and durable on return: a crash at any moment leaves the
 /// old file or the new one.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_parts_durably(path, &[bytes])
+    write_parts_durably(path, std::iter::once(bytes))
 }
 
 /// As [`write_durably`], of a file that lies in memory in parts.
-pub(crate) fn write_parts_durably(path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
+pub(crate) fn write_parts_durably<'p>(
+    path: &Path,
+    mut parts: impl Iterator<Item = &'p [u8]>,
+) -> Result<(), Error> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -35,7 +38,6 @@ pub(crate) fn write_parts_durably(path: &Path, parts: &[&[u8]]) -> Result<(), Er
         .open(&temporary)
         .map_err(Error::file("create", &temporary))?;
     parts
-        .iter()
         .try_for_each(|part| file.write_all(part))
         .and_then(|()| file.sync_all())
         .map_err(Error::file("write", &temporary))?;

@@ -79,7 +79,8 @@ impl RunningFiles {
         let dir = self.of(flow);
         create_private_dir(&dir)?;
         let head = header.encode_length_delimited_to_vec();
-        write_parts_durably(&rows_path(&dir, header.bucket), &[&head, rows.bytes()])
+        let parts = std::iter::once(head.as_slice()).chain(rows.parts());
+        write_parts_durably(&rows_path(&dir, header.bucket), parts)
     }
 
     /// The sealed rows of a bucket, as they were stored.
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(headers, [stored(0, 7).0, stored(2, 6).0]);
         let rows = files.rows(flow, 0).unwrap();
         assert_eq!(rows.session.as_bytes(), &[7; 32]);
-        assert_eq!(rows.bytes(), stored(0, 7).1.bytes());
+        assert!(rows.parts().eq(stored(0, 7).1.parts()));
         assert!(files.rows(flow, 1).is_err());
         let path = rows_path(&files.of(flow), 0);
         let whole = fs::read(&path).unwrap();

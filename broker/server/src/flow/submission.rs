@@ -28,7 +28,10 @@ pub(crate) struct Submission {
     /// Columns of the sealed rows; the recipient's keys have none, unless it brings tags of its own.
     pub(crate) layout: Option<Layout>,
     record_bytes: usize,
-    records: Zeroizing<Vec<u8>>,
+    /// Whole records each, in blocks of [`block_bytes`] but for the last: nothing is moved when more arrives, so no copy of a row
+    /// key is left behind, and no more memory is touched than what arrived.
+    blocks: Vec<Zeroizing<Vec<u8>>>,
+    bytes: usize,
     bytes_expected: usize,
     last: Option<[u8; MATCH_ID_BYTES]>,
     /// Of the memory that submissions may take; given back with the submission.
@@ -100,7 +103,8 @@ impl Submission {
             layout,
             record_bytes,
             // Grows as bytes arrive: a header alone reserves nothing.
-            records: Zeroizing::default(),
+            blocks: Vec::new(),
+            bytes: 0,
             bytes_expected: usize::try_from(bytes).unwrap_or(usize::MAX),
             last: None,
             share: None,
@@ -125,57 +129,79 @@ impl Submission {
                 why: "a piece does not end with a whole record",
             });
         }
-        if self.records.len() + piece.len() > self.bytes_expected {
+        if self.bytes + piece.len() > self.bytes_expected {
             return Err(WireError::TooLarge {
                 field: "submission",
                 max: self.bytes_expected as u64,
             });
         }
         self.last = rising(self.last, piece.chunks_exact(self.record_bytes))?;
-        grow(&mut self.records, piece.len(), self.bytes_expected);
-        self.records.extend_from_slice(piece);
+        let full = block_bytes(self.record_bytes);
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let missing = self.bytes_expected - self.bytes;
+            let mut block = self
+                .blocks
+                .pop_if(|last| last.len() < full)
+                .unwrap_or_else(|| Zeroizing::new(Vec::with_capacity(full.min(missing))));
+            let (now, later) = rest.split_at(rest.len().min(full - block.len()));
+            block.extend_from_slice(now);
+            self.blocks.push(block);
+            self.bytes += now.len();
+            rest = later;
+        }
         Ok(())
     }
 
     /// Takes everything that was declared from a file.
     pub(crate) fn read_from(&mut self, mut from: impl Read) -> io::Result<Result<(), WireError>> {
         // Room for what was declared was checked; what is not there ends the reading.
-        self.records = Zeroizing::new(vec![0; self.bytes_expected]);
-        from.read_exact(&mut self.records)?;
+        let full = block_bytes(self.record_bytes);
+        while self.bytes < self.bytes_expected {
+            let missing = self.bytes_expected - self.bytes;
+            let mut block = Zeroizing::new(vec![0; full.min(missing)]);
+            from.read_exact(&mut block)?;
+            self.bytes += block.len();
+            self.blocks.push(block);
+        }
         let more = from.read(&mut [0])?;
         if more > 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(rising(None, self.records.chunks_exact(self.record_bytes)).map(|_| ()))
+        let records = self
+            .blocks
+            .iter()
+            .flat_map(|block| block.chunks_exact(self.record_bytes));
+        Ok(rising(None, records).map(|_| ()))
     }
 
     /// Everything that was declared has come.
     pub(crate) fn check_complete(&self) -> Result<(), WireError> {
-        if self.records.len() == self.bytes_expected {
+        if self.bytes == self.bytes_expected {
             return Ok(());
         }
         Err(WireError::Length {
             field: "submission",
             want: self.bytes_expected,
-            got: self.records.len(),
+            got: self.bytes,
         })
     }
 
     /// All records, one after the other.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.records
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.blocks.iter().map(|block| block.as_slice())
     }
 
     /// Number of records.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.records.len() / self.record_bytes
+        self.bytes / self.record_bytes
     }
 
     /// Records in the order in which they came: match id, and the rest.
     pub(crate) fn records(&self) -> impl Iterator<Item = ([u8; MATCH_ID_BYTES], &[u8])> {
-        self.records
-            .chunks_exact(self.record_bytes)
+        self.parts()
+            .flat_map(|block| block.chunks_exact(self.record_bytes))
             .filter_map(|record| {
                 let (match_id, rest) = record.split_first_chunk()?;
                 Some((*match_id, rest))
@@ -201,17 +227,10 @@ fn rising<'r>(
     Ok(last)
 }
 
-/// Makes room by doubling up to what was declared, wiping what is left behind: a plain `Vec` would leave freed copies of
-/// row keys in memory.
-fn grow(records: &mut Zeroizing<Vec<u8>>, more: usize, max: usize) {
-    let needed = records.len() + more;
-    if needed <= records.capacity() {
-        return;
-    }
-    let capacity = needed.max(records.capacity().saturating_mul(2).min(max));
-    let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
-    larger.extend_from_slice(records);
-    *records = larger;
+/// Bytes of a block: as many whole records as a mebibyte holds, or one.
+const fn block_bytes(record_bytes: usize) -> usize {
+    let records = (1 << 20) / record_bytes;
+    record_bytes * if records == 0 { 1 } else { records }
 }
 
 #[cfg(test)]
@@ -238,7 +257,7 @@ mod tests {
         assert_eq!(submission.len(), 3);
         assert_eq!(submission.records().last(), Some(([4; 16], &[7; 32][..])));
         let bytes = records(&[1, 2, 4]);
-        assert_eq!(submission.bytes(), bytes);
+        assert_eq!(submission.parts().collect::<Vec<_>>().concat(), bytes);
         let mut read = keys(3);
         read.read_from(bytes.as_slice()).unwrap().unwrap();
         assert_eq!(read.check_complete(), Ok(()));
@@ -247,6 +266,28 @@ mod tests {
         for wrong in [records(&[1, 2]), records(&[1, 2, 4, 5])] {
             assert!(keys(3).read_from(wrong.as_slice()).is_err());
         }
+    }
+
+    #[test]
+    fn more_than_a_block_comes_back_in_pieces_of_any_size() {
+        const RECORDS: usize = 50_000;
+        let bytes: Vec<u8> = (1..=RECORDS as u128)
+            .flat_map(|id| [id.to_be_bytes().as_slice(), &[7; 32]].concat())
+            .collect();
+        for piece in [1, 1_000, 21_845, RECORDS] {
+            let mut submission =
+                Submission::keys(&[0; 32], RECORDS as u64, RECORDS as u64).unwrap();
+            for piece in bytes.chunks(piece * KEY_RECORD_BYTES) {
+                submission.push(piece).unwrap();
+            }
+            assert_eq!(submission.check_complete(), Ok(()));
+            assert!(submission.parts().all(|part| part.len() <= 1 << 20));
+            assert!(submission.parts().collect::<Vec<_>>().concat() == bytes);
+            assert_eq!(submission.records().count(), RECORDS);
+        }
+        let mut read = Submission::keys(&[0; 32], RECORDS as u64, RECORDS as u64).unwrap();
+        read.read_from(bytes.as_slice()).unwrap().unwrap();
+        assert!(read.parts().collect::<Vec<_>>().concat() == bytes);
     }
 
     #[test]
