@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::agreements;
 use crate::error::{Error, Result};
-use crate::home::Home;
+use crate::home::{Home, HomeLock};
 
 mod budget;
 
@@ -263,16 +263,18 @@ pub fn spent_nothing(home: &Home, flow: FlowId) -> Result<()> {
 /// releases one attempt at each bucket; together with a broker that shows it what the owner submits, it would query as many
 /// identifiers again. So a repeated bucket costs what asking for as many identifiers anew would cost.
 ///
+/// The home's lock is the caller's, which decides by what it reads under the same lock whether there is anything to charge.
+///
 /// # Errors
 /// Counters or caps cannot be read or written; then nothing was charged.
 pub fn charge_more(
     home: &Home,
+    _held: &HomeLock,
     agreement: &Agreement,
     flow: FlowId,
     identifiers: u64,
 ) -> Result<bool> {
     let limits = Limits::load(home)?.of(agreement.id());
-    let _lock = home.lock()?;
     let mut counters = Counters::load(home)?;
     let Some(at) = counters.of(flow).map(|attempt| attempt.at) else {
         return Err(Error::Unexpected(

@@ -114,7 +114,10 @@ fn a_flow_that_goes_on_is_counted_once_and_what_it_repeats_is_charged() {
     scene.limit("[default]\nflows_per_period = 1\nidentifiers_per_period = 350\n");
     let id = FlowId::from_bytes([1; 16]);
     let again = || scene.asks(Asking::Again(id), 1, 100).unwrap();
-    let charge = |more| charge_more(&scene.owner, &scene.agreement, id, more);
+    let charge = |more| {
+        let held = scene.owner.lock().unwrap();
+        charge_more(&scene.owner, &held, &scene.agreement, id, more)
+    };
     assert!(charge(1).is_err(), "never counted");
     // A crash between accepting and counting.
     assert!(matches!(again(), Decision::Granted(_)));

@@ -10,12 +10,16 @@ use std::collections::BTreeMap;
 
 use counterfoil_policy::request::VerifiedRequest;
 use counterfoil_policy::text::FlowId;
+use counterfoil_psi::Role;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::flow::plan::Plan;
 use crate::flow::{ATTEMPTS_MAX, Session};
 use crate::home::Home;
+use crate::limits;
+
+use super::flow::Accepted;
 
 const FORMAT: u32 = 1;
 const END: &str = ".owner.json";
@@ -48,6 +52,26 @@ pub(super) enum NoAttempt {
     /// Too many.
     #[error("the bucket was attempted as often as it may be: ask for the flow again")]
     TooMany,
+    /// The two meet anew, but a bucket was attempted by the plan that they had.
+    #[error("buckets of this flow were matched already: ask for the flow again")]
+    Matched,
+    /// The caps leave no room.
+    #[error(
+        "the buckets of this flow, or one that is matched again, take more identifiers than are left in the period"
+    )]
+    OverIdentifiers,
+}
+
+impl NoAttempt {
+    /// What the recipient's agent is told.
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::NoBucket => "no_bucket",
+            Self::Made | Self::TooMany => "attempts",
+            Self::Matched => "begun",
+            Self::OverIdentifiers => "over_identifiers",
+        }
+    }
 }
 
 impl Attempts {
@@ -91,18 +115,43 @@ impl Attempts {
         self.plan.as_ref()
     }
 
-    /// A plan may be replaced as long as no bucket was matched by it.
-    pub(super) fn may_meet(&self) -> bool {
-        self.attempts.is_empty()
-    }
-
-    /// Keeps a plan; durable on return.
+    /// Keeps a plan, as what is kept allows now: another process of this home may have counted attempts since it was read. What
+    /// its buckets have room for is charged as far as it is more than was charged before. Durable on return. Blocks.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub(super) fn keep(&mut self, home: &Home, plan: Plan) -> Result<()> {
-        self.plan = Some(plan);
-        self.store(home)
+    /// [`Error::Io`], [`Error::Damaged`]; why not.
+    pub(super) fn keep(
+        home: &Home,
+        accepted: &Accepted,
+        plan: Plan,
+    ) -> Result<std::result::Result<Self, NoAttempt>> {
+        let held = home.lock()?;
+        let mut kept = Self::kept(home, accepted)?;
+        if !kept.attempts.is_empty() {
+            return Ok(Err(NoAttempt::Matched));
+        }
+        let slots = |plan: &Plan| plan.slots_in_all(Role::Recipient);
+        let charged = kept.plan.as_ref().map(slots);
+        let charged = charged
+            .unwrap_or_default()
+            .max(accepted.grant.identifiers().into());
+        let more = slots(&plan).saturating_sub(charged);
+        let (agreement, flow) = (&accepted.agreement, kept.flow);
+        if more > 0 && !limits::charge_more(home, &held, agreement, flow, more)? {
+            return Ok(Err(NoAttempt::OverIdentifiers));
+        }
+        kept.plan = Some(plan);
+        kept.store(home)?;
+        Ok(Ok(kept))
+    }
+
+    /// What is kept of a flow that this home has accepted.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; it is gone.
+    pub(super) fn kept(home: &Home, accepted: &Accepted) -> Result<Self> {
+        Self::load(home, accepted.grant.request())?
+            .ok_or_else(|| Error::Unexpected("what was kept of the flow is gone".to_owned()))
     }
 
     /// Whether a session may be carried out, and if so whether it repeats one.
@@ -123,26 +172,33 @@ impl Attempts {
         }
     }
 
-    /// Counts a session that [`Attempts::check`] passed; durable on return. Another process of this home may have counted
-    /// others.
+    /// Counts a session of this plan if it may be carried out as things stand now, whatever other processes of this home counted since
+    /// it was checked; one that repeats another is charged first. Durable on return. Blocks.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Damaged`].
+    /// [`Error::Io`], [`Error::Damaged`]; why not.
     pub(super) fn count(
-        &mut self,
         home: &Home,
-        request: &VerifiedRequest,
+        accepted: &Accepted,
+        plan: &Plan,
         session: Session,
-    ) -> Result<()> {
-        let _lock = home.lock()?;
-        if let Some(kept) = Self::load(home, request)? {
-            for (bucket, attempt) in kept.attempts {
-                let last = self.attempts.entry(bucket).or_insert(attempt);
-                *last = attempt.max(*last);
-            }
+    ) -> Result<std::result::Result<Self, NoAttempt>> {
+        let held = home.lock()?;
+        let mut kept = Self::kept(home, accepted)?;
+        if kept.plan.as_ref() != Some(plan) {
+            return Ok(Err(NoAttempt::NoBucket));
         }
-        self.attempts.insert(session.bucket, session.attempt);
-        self.store(home)
+        let repeated = match kept.check(session) {
+            Ok(repeated) => repeated,
+            Err(why) => return Ok(Err(why)),
+        };
+        let (agreement, more) = (&accepted.agreement, plan.slots(Role::Recipient).into());
+        if repeated && !limits::charge_more(home, &held, agreement, kept.flow, more)? {
+            return Ok(Err(NoAttempt::OverIdentifiers));
+        }
+        kept.attempts.insert(session.bucket, session.attempt);
+        kept.store(home)?;
+        Ok(Ok(kept))
     }
 
     fn store(&self, home: &Home) -> Result<()> {
@@ -195,55 +251,4 @@ fn relative(flow: FlowId) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use counterfoil_proto::delivery::DeliverySecret;
-    use counterfoil_psi::BucketKey;
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::flow::fixture::{self, OWNER};
-    use crate::testkit::home_of;
-
-    fn session(bucket: u32, attempt: u32) -> Session {
-        Session { bucket, attempt }
-    }
-
-    #[test]
-    fn attempts_rise_are_few_and_outlive_the_process() {
-        let (_dir, home) = home_of(OWNER, Clock::system());
-        let secret = DeliverySecret::generate(&mut rand::rng());
-        let agreement = fixture::agreement();
-        let request = fixture::request(&agreement, &secret);
-        assert!(Attempts::load(&home, &request).unwrap().is_none());
-        Attempts::begin(&home, &request).unwrap();
-        let mut kept = Attempts::load(&home, &request).unwrap().unwrap();
-        assert_eq!(kept.check(session(0, 1)), Err(NoAttempt::NoBucket));
-        let plan = Plan::new(
-            &BucketKey::from_bytes([1; 16]),
-            1 << 21,
-            1 << 20,
-            &agreement,
-        );
-        kept.keep(&home, plan.clone()).unwrap();
-        assert!(kept.may_meet());
-        assert_eq!(kept.check(session(0, 2)), Ok(false));
-        kept.count(&home, &request, session(0, 2)).unwrap();
-        let kept = Attempts::load(&home, &request).unwrap().unwrap();
-        assert!(kept.plan() == Some(&plan) && !kept.may_meet());
-        assert_eq!(kept.check(session(0, 2)), Err(NoAttempt::Made));
-        assert_eq!(kept.check(session(0, 1)), Err(NoAttempt::Made));
-        assert_eq!(kept.check(session(0, 3)), Ok(true));
-        assert_eq!(kept.check(session(1, 1)), Ok(false));
-        assert_eq!(kept.check(session(2, 1)), Err(NoAttempt::NoBucket));
-        assert_eq!(
-            kept.check(session(1, ATTEMPTS_MAX + 1)),
-            Err(NoAttempt::TooMany)
-        );
-        // Another request under the same id is another flow.
-        let other = DeliverySecret::generate(&mut rand::rng());
-        let other = fixture::request(&agreement, &other);
-        assert!(Attempts::load(&home, &other).unwrap().is_none());
-        forget(&home, request.body().flow).unwrap();
-        assert!(Attempts::load(&home, &request).unwrap().is_none());
-    }
-}
+mod tests;

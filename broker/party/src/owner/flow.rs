@@ -43,10 +43,11 @@ pub(super) struct OwnerFlow {
 }
 
 /// A flow that this owner takes part in.
+#[derive(Clone)]
 pub(super) struct Accepted {
     pub(super) agreement: Arc<Agreement>,
     pub(super) grant: Grant,
-    pub(super) keys: session::Keys,
+    pub(super) keys: Arc<session::Keys>,
 }
 
 impl Accepted {
@@ -152,8 +153,6 @@ impl OwnerFlow {
         });
     }
 
-    /// Judges the request by what this home holds, and counts the attempt. The count is durable on return: a
-    /// recipient cannot get a second flow out of a crash.
     /// Waits until the first process of this home has accepted the flow: one of them counts it, and the others take part in what
     /// is counted. False if it is over before that.
     async fn first_takes_part(&self) -> Result<bool> {
@@ -172,6 +171,8 @@ impl OwnerFlow {
         }
     }
 
+    /// Judges the request by what this home holds, and counts the attempt. The count is durable on return: a
+    /// recipient cannot get a second flow out of a crash.
     async fn judge(&self) -> Result<std::result::Result<Accepted, Denial>> {
         let claimed = self.request.unverified();
         let held = agreements::find(&self.home, &claimed.agreement, claimed.agreement_version)?;
@@ -235,8 +236,9 @@ impl OwnerFlow {
             message: denial.message.clone(),
             would_pass: denial.would_pass.clone(),
         };
-        forget(&self.home, self.id())?;
         call(self.broker.flows().decline(request)).await?;
+        // Not before: without an answer the flow may go on, and other processes of this home take part in it.
+        forget(&self.home, self.id())?;
         self.tell(FlowEvent::Declined { denial });
         Ok(())
     }
@@ -354,7 +356,7 @@ fn judge(home: &Home, signed: &SignedRequest) -> Result<std::result::Result<Acce
 }
 
 /// Verifies the signature with the key that the agreement pins, decides, and counts. Blocks.
-fn judge_under(
+pub(super) fn judge_under(
     home: &Home,
     agreement: Agreement,
     status: AgreementStatus,
@@ -411,7 +413,7 @@ fn judge_under(
         Decision::Granted(grant) => Ok(Accepted {
             agreement: Arc::new(agreement),
             grant,
-            keys,
+            keys: Arc::new(keys),
         }),
         Decision::Denied(denial) => Err(denied(denial)),
     })

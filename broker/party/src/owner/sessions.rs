@@ -13,11 +13,10 @@ use crate::flow::{
     Backoff, Ended, RowsOf, Session, Submission, explain, may_be_repeated, off_thread, session,
     submit_rows, wait,
 };
-use crate::limits;
-use crate::matching::{Matched, Opening, Patience, PeerSize, Pipe, meet};
+use crate::matching::{Matched, Met, Opening, Patience, PeerSize, Pipe, meet};
 
 use super::FlowEvent;
-use super::attempts::Attempts;
+use super::attempts::{Attempts, NoAttempt};
 use super::canaries::Committed;
 use super::dataset::Prepared;
 use super::flow::{Accepted, OwnerFlow};
@@ -73,13 +72,6 @@ impl<'f> Sessions<'f> {
         Ok(())
     }
 
-    /// Charges further identifiers to the caps; false if there is no room for them.
-    async fn charge(&self, identifiers: u64) -> Result<bool> {
-        let (home, flow) = (Arc::clone(&self.flow.home), self.flow.id());
-        let agreement = Arc::clone(&self.accepted.agreement);
-        off_thread(move || limits::charge_more(&home, &agreement, flow, identifiers)).await?
-    }
-
     /// Carries out one session after the other. It ends with an error that another attempt would not mend; the caller stops
     /// it when the flow is over.
     pub(super) async fn run(mut self) -> Error {
@@ -106,6 +98,12 @@ impl<'f> Sessions<'f> {
     }
 
     async fn carry_out(&mut self, session: Session, way: Way) -> Result<()> {
+        if !self.shard.takes(session.bucket) {
+            return Err(Error::Refused(
+                "the broker brought a session that belongs to another process of this home"
+                    .to_owned(),
+            ));
+        }
         if session.bucket == MEETING {
             return self.meeting(session, way).await;
         }
@@ -127,27 +125,16 @@ impl<'f> Sessions<'f> {
             Ok(met) => session::compare_logs(home, broker, met).await?,
             Err(error) => return Err(explain(error, way.ended, name).await),
         };
-        if !self.attempts.may_meet() {
-            met.abort("begun", "buckets of this flow were matched already")
-                .await;
-            return Err(Error::PeerMisbehaved {
-                org: name.to_owned(),
-                why: "it meets anew in a flow of which buckets were matched".to_owned(),
-            });
-        }
         let agreement = &self.accepted.agreement;
         let recipient_size = self.accepted.grant.identifiers();
         let plan = Plan::new(&met.bucket_key(), size, recipient_size, agreement);
-        let room = plan
-            .slots_in_all(Role::Recipient)
-            .saturating_sub(recipient_size.into());
-        if self.attempts.plan().is_none() && !self.charge(room).await? {
-            met.abort("over_identifiers", OVER).await;
-            return Err(Error::Refused(OVER.to_owned()));
-        }
         let split = self.split(plan.clone()).await?;
-        let (home, mut attempts) = (Arc::clone(home), self.attempts.clone());
-        self.attempts = off_thread(move || attempts.keep(&home, plan).map(|()| attempts)).await??;
+        let (home, accepted) = (Arc::clone(home), self.accepted.clone());
+        let kept = move || Attempts::keep(&home, &accepted, plan);
+        match off_thread(kept).await?? {
+            Ok(kept) => self.attempts = kept,
+            Err(why) => return Err(refuse(met, why).await),
+        }
         // A crash here leaves a plan that the recipient does not have: it meets again, and this one is replaced.
         if let Err(error) = met.ready().await {
             return Err(explain(error, way.ended, name).await);
@@ -166,8 +153,9 @@ impl<'f> Sessions<'f> {
 
     async fn match_bucket(&mut self, session: Session, way: Way) -> Result<(Matched, Vec<u32>)> {
         self.refresh().await?;
-        let refused = |why: super::attempts::NoAttempt| Error::Refused(why.to_string());
-        let repeated = self.attempts.check(session).map_err(refused)?;
+        if let Err(why) = self.attempts.check(session) {
+            return Err(Error::Refused(why.to_string()));
+        }
         let plan = self
             .attempts
             .plan()
@@ -192,26 +180,18 @@ impl<'f> Sessions<'f> {
             Ok(met) => met,
             Err(error) => return Err(explain(error, way.ended, self.name()).await),
         };
-        let more = u64::from(plan.slots(Role::Recipient));
-        if repeated && !self.charge(more).await? {
-            met.abort("over_identifiers", OVER).await;
-            return Err(Error::Refused(OVER.to_owned()));
-        }
         // From here on the recipient may learn something: the attempt counts, whatever becomes of it.
-        self.count(session).await?;
+        let (home, accepted) = (Arc::clone(&self.flow.home), self.accepted.clone());
+        let counted = move || Attempts::count(&home, &accepted, &plan, session);
+        match off_thread(counted).await?? {
+            Ok(kept) => self.attempts = kept,
+            Err(why) => return Err(refuse(met, why).await),
+        }
         let tell = |step| self.flow.tell(FlowEvent::Matching(step));
         match met.run(items, &tell).await {
             Ok(matched) => Ok((matched, part)),
             Err(error) => Err(explain(error, way.ended, self.name()).await),
         }
-    }
-
-    async fn count(&mut self, session: Session) -> Result<()> {
-        let (home, mut attempts) = (Arc::clone(&self.flow.home), self.attempts.clone());
-        let request = self.accepted.grant.request().clone();
-        let counted = move || attempts.count(&home, &request, session).map(|()| attempts);
-        self.attempts = off_thread(counted).await??;
-        Ok(())
     }
 
     async fn submit(&self, session: Session, matched: Matched, part: Vec<u32>) -> Result<()> {
@@ -283,12 +263,13 @@ impl<'f> Sessions<'f> {
     }
 }
 
-/// What is kept of a flow that this home has accepted.
-async fn kept(flow: &OwnerFlow, accepted: &Accepted) -> Result<Attempts> {
-    let (home, request) = (Arc::clone(&flow.home), accepted.grant.request().clone());
-    let kept = off_thread(move || Attempts::load(&home, &request)).await??;
-    kept.ok_or_else(|| Error::Unexpected("what was kept of the flow is gone".to_owned()))
+/// Tells the recipient why a session is not carried out.
+async fn refuse(met: Met, why: NoAttempt) -> Error {
+    met.abort(why.code(), &why.to_string()).await;
+    Error::Refused(why.to_string())
 }
 
-/// What a recipient is told whose flow would cost more than is left.
-const OVER: &str = "the buckets of this flow, or one that is matched again, take more identifiers than are left in the period";
+async fn kept(flow: &OwnerFlow, accepted: &Accepted) -> Result<Attempts> {
+    let (home, accepted) = (Arc::clone(&flow.home), accepted.clone());
+    off_thread(move || Attempts::kept(&home, &accepted)).await?
+}
