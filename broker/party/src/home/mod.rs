@@ -352,19 +352,6 @@ impl Home {
         }
     }
 
-    /// Makes this the one process that serves flows from this home.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] if another one does.
-    pub fn serve_lock(&self) -> Result<HomeLock> {
-        self.try_lock(".serve-lock")?.ok_or_else(|| {
-            Error::Busy(format!(
-                "`counterfoil party serve` already runs for `{}`",
-                self.path.display()
-            ))
-        })
-    }
-
     /// Makes this the one process that carries out what `name` stands for; `None` if another one does.
     ///
     /// # Errors
@@ -373,6 +360,20 @@ impl Home {
         let path = self.path.join(name);
         let file = files::open_lock(&path)?;
         match file.try_lock() {
+            Ok(()) => Ok(Some(HomeLock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),
+        }
+    }
+
+    /// As [`Home::try_lock`], together with others that ask for it in this way; `None` if one holds it alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn try_share(&self, name: &str) -> Result<Option<HomeLock>> {
+        let path = self.path.join(name);
+        let file = files::open_lock(&path)?;
+        match file.try_lock_shared() {
             Ok(()) => Ok(Some(HomeLock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),

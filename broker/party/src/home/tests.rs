@@ -203,10 +203,12 @@ fn one_writer_at_a_time() {
     drop(held);
     assert!(home.lock().is_ok());
 
-    let serving = home.serve_lock().unwrap();
-    assert_eq!(home.serve_lock().unwrap_err().code(), "busy");
-    drop(serving);
-    assert!(home.serve_lock().is_ok());
+    let shared = [(); 2].map(|()| home.try_share(".some").unwrap().unwrap());
+    assert!(home.try_lock(".some").unwrap().is_none());
+    drop(shared);
+    let alone = home.try_lock(".some").unwrap().unwrap();
+    assert!(home.try_share(".some").unwrap().is_none());
+    drop(alone);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod flow;
 mod marks;
 mod rows;
 mod serve;
+mod serve_lock;
 mod sessions;
 
 use std::path::PathBuf;

@@ -20,11 +20,12 @@ use crate::agreements;
 use crate::error::{Error, Result};
 use crate::flow::shard::Shard;
 use crate::flow::{Backoff, is_passing};
-use crate::home::{Home, HomeLock};
+use crate::home::Home;
 use crate::transport::{Broker, call};
 
 use super::attempts;
 use super::flow::{self, OwnerFlow};
+use super::serve_lock::ServeLock;
 use super::{FlowEvent, OnEvent, ServeEvent, ServeOptions};
 
 /// Longest wait between two tries to connect.
@@ -48,7 +49,7 @@ pub async fn serve(
     events: OnEvent,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let _lock = lock_shard(&home, options.shard)?;
+    let _lock = ServeLock::take(&home, options.shard)?;
     attempts::forget_old(&home)?;
     tell_unfit(&home, &events);
     let mut service = Service {
@@ -82,20 +83,6 @@ fn tell_unfit(home: &Home, events: &OnEvent) {
             why: error.to_string(),
         }),
     }
-}
-
-/// One process serves each shard of a home.
-fn lock_shard(home: &Home, shard: Shard) -> Result<HomeLock> {
-    if shard == Shard::WHOLE {
-        return home.serve_lock();
-    }
-    let name = format!(".serve-lock.{}-of-{}", shard.index(), shard.count());
-    home.try_lock(&name)?.ok_or_else(|| {
-        Error::Busy(format!(
-            "`counterfoil party serve --shard {shard}` already runs for `{}`",
-            home.path().display()
-        ))
-    })
 }
 
 struct Service {

@@ -55,7 +55,7 @@ async fn a_broker_that_is_gone_is_tried_again_until_told_to_stop() {
 #[tokio::test]
 async fn one_home_is_served_by_one_process() {
     let (_dir, home) = lonely_home();
-    let _lock = home.serve_lock().unwrap();
+    let _lock = ServeLock::take(&home, Shard::WHOLE).unwrap();
     let (_, events) = recorder();
     let second = serve(
         Arc::clone(&home),
