@@ -42,7 +42,7 @@ pub use dataset::{
 pub use error::SourceError;
 pub use identifiers::{Decide, LoadError, Loaded, Verdict, Wanted, read_identifiers};
 pub use mapping::Mapping;
-pub use output::{Format, OutputError, OutputFile, Written};
+pub use output::{Existing, Format, OutputError, OutputFile, Written};
 pub use payloads::Payloads;
 pub use report::{Invalid, Lines, ReadReport, SHOWN_LINES, TableRow};
 pub use rows::{BadReason, BadRow, CELL_BYTES_MAX, COLUMNS_MAX, Cells, ROWS_MAX, Read, Row, Rows};

@@ -5,7 +5,7 @@
 //! next run. The mode is 0600: the file holds what the partner knows of customers.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -108,10 +108,21 @@ pub struct Written {
     pub neutralised: u64,
 }
 
+/// What becomes of a file that stands at the target already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is written.
+    Refuse,
+    /// It stays, and that is well if it is, to the byte, what would have been written: a run that was killed had written it.
+    Same,
+    /// It is replaced.
+    Replace,
+}
+
 /// A file that is being written. Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct OutputFile {
     target: PathBuf,
-    overwrite: bool,
+    existing: Existing,
     encoder: Encoder<NamedTempFile>,
 }
 
@@ -120,8 +131,8 @@ impl OutputFile {
     /// it takes: what can be refused is refused here.
     ///
     /// # Errors
-    /// An unknown format, a target that exists unless `overwrite`, a directory that is not there or not writable.
-    pub fn create(path: &Path, columns: &[&str], overwrite: bool) -> Result<Self, OutputError> {
+    /// An unknown format, a target that exists where that is to be refused, a directory that is not there or not writable.
+    pub fn create(path: &Path, columns: &[&str], existing: Existing) -> Result<Self, OutputError> {
         let format = Format::of(path)?;
         match fs::symlink_metadata(path) {
             Ok(there) if there.is_dir() => {
@@ -129,7 +140,7 @@ impl OutputFile {
                     path: path.to_owned(),
                 });
             }
-            Ok(_) if !overwrite => {
+            Ok(_) if existing == Existing::Refuse => {
                 return Err(OutputError::Exists {
                     path: path.to_owned(),
                 });
@@ -155,7 +166,7 @@ impl OutputFile {
         let encoder = Encoder::new(part, format, columns).map_err(|error| failed(path, error))?;
         Ok(Self {
             target: path.to_owned(),
-            overwrite,
+            existing,
             encoder,
         })
     }
@@ -186,11 +197,12 @@ impl OutputFile {
     /// Completes the file: everything on disk, then its name, then the directory on disk.
     ///
     /// # Errors
-    /// As [`write_row`](Self::write_row), and [`OutputError::Exists`] if the target appeared meanwhile.
+    /// As [`write_row`](Self::write_row), and [`OutputError::Exists`] if the target appeared meanwhile, or has to be the same and
+    /// is not.
     pub fn finish(self) -> Result<Written, OutputError> {
         let Self {
             target,
-            overwrite,
+            existing,
             encoder,
         } = self;
         let fail = |error| failed(&target, error);
@@ -199,10 +211,12 @@ impl OutputFile {
         part.flush().map_err(fail)?;
         // A crash before this line leaves a part file, from here on a whole one under its temporary name.
         part.as_file().sync_all().map_err(fail)?;
-        let named = if overwrite {
-            part.persist(&target)
-        } else {
-            part.persist_noclobber(&target)
+        if existing == Existing::Same && are_same(part.path(), &target).map_err(fail)? {
+            return Ok(written);
+        }
+        let named = match existing {
+            Existing::Replace => part.persist(&target),
+            Existing::Refuse | Existing::Same => part.persist_noclobber(&target),
         };
         named.map_err(|refusal| failed(&target, refusal.error))?;
         // A crash here leaves either name; the content is safe.
@@ -210,6 +224,32 @@ impl OutputFile {
             .and_then(|directory| directory.sync_all())
             .map_err(fail)?;
         Ok(written)
+    }
+}
+
+/// Whether a second file is there and has the bytes of the first.
+fn are_same(first: &Path, second: &Path) -> io::Result<bool> {
+    let second = match File::open(second) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let first = File::open(first)?;
+    if first.metadata()?.len() != second.metadata()?.len() {
+        return Ok(false);
+    }
+    let [mut first, mut second] = [first, second].map(BufReader::new);
+    loop {
+        let (one, other) = (first.fill_buf()?, second.fill_buf()?);
+        let both = one.len().min(other.len());
+        if both == 0 {
+            return Ok(one.is_empty() && other.is_empty());
+        }
+        if one.get(..both) != other.get(..both) {
+            return Ok(false);
+        }
+        first.consume(both);
+        second.consume(both);
     }
 }
 

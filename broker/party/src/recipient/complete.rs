@@ -14,7 +14,7 @@ use counterfoil_watermark::ReferenceKey;
 
 use crate::audit;
 use crate::audit::log_key;
-use crate::data::OutputFile;
+use crate::data::{Existing, OutputFile};
 use crate::error::{Error, Result};
 use crate::flow::plan::Plan;
 use crate::flow::{self, Table, again, is_passing};
@@ -216,23 +216,23 @@ async fn write_output(
     delivery: Delivery,
     tags: &[TagName],
 ) -> Result<()> {
-    // What is at the output's place after this step was put there by this flow, as far as anyone can know.
-    let overwrite = record.overwrite || record.step == Step::Writing;
+    // A process that was killed after this step may have put this very file there.
+    let existing = match (record.overwrite, record.step) {
+        (true, _) => Existing::Replace,
+        (false, Step::Writing) => Existing::Same,
+        (false, _) => Existing::Refuse,
+    };
     let job = Output {
         home: home.path().to_owned(),
         flow: record.flow,
         path: record.output.clone(),
         columns: record.columns.clone(),
         tags: tags.to_vec(),
-        overwrite,
+        existing,
         buckets: record.plan.as_ref().map_or(0, Plan::buckets),
     };
     record.advance(home, Step::Writing)?;
     let written = flow::off_thread(move || job.write(delivery)).await?;
-    if let Err(Error::Output(crate::data::OutputError::Exists { .. })) = &written {
-        // Not ours: somebody put it there since this flow began.
-        record.advance(home, Step::Submitting)?;
-    }
     written?;
     record.advance(home, Step::Written)
 }
@@ -244,7 +244,7 @@ pub(super) struct Output {
     pub(super) path: PathBuf,
     pub(super) columns: Vec<String>,
     pub(super) tags: Vec<TagName>,
-    pub(super) overwrite: bool,
+    pub(super) existing: Existing,
     pub(super) buckets: u32,
 }
 
@@ -263,7 +263,7 @@ impl Output {
         let codes = delivery.reference_key.as_ref();
         let codes = codes.map(|key| ReferenceKey::from_bytes(key.0));
         let names = prepare::output_columns(&self.columns, &self.tags, codes.is_some());
-        let mut output = OutputFile::create(&self.path, &names, self.overwrite)?;
+        let mut output = OutputFile::create(&self.path, &names, self.existing)?;
         let mut all = OwnReader::open(&self.home, self.flow)?;
         let mut written = 0;
         for row in 0.. {

@@ -7,7 +7,9 @@ use counterfoil_policy::agreement::{Agreement, IdentifierType, MarkTerms};
 use counterfoil_policy::text::TagName;
 use counterfoil_psi::{IdentifierKind, Normaliser, Region};
 
-use crate::data::{OutputFile, ReadReport, Row, Source, Verdict, Wanted, read_identifiers};
+use crate::data::{
+    Existing, OutputFile, ReadReport, Row, Source, Verdict, Wanted, read_identifiers,
+};
 use crate::error::{Error, Result};
 use crate::flow::identifier_rule;
 
@@ -128,7 +130,12 @@ fn check_output(plan: &Plan, overwrite: bool) -> Result<()> {
             )));
         }
     }
-    drop(OutputFile::create(&plan.output, &names, overwrite)?);
+    let existing = if overwrite {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    drop(OutputFile::create(&plan.output, &names, existing)?);
     Ok(())
 }
 

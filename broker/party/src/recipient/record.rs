@@ -30,7 +30,7 @@ pub(super) enum Step {
     Requested,
     /// Row keys may have left: it may be released at any moment.
     Submitting,
-    /// The output file was begun: if it is there, it is this flow's own.
+    /// The output file was begun: if it is there, it may be this flow's own.
     Writing,
     /// The output file is whole; the broker has not been told yet.
     Written,

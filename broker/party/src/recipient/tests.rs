@@ -11,7 +11,7 @@ use super::own;
 use super::record::{FlowRecord, NewRecord, Step, forget, lock, unfinished};
 use super::*;
 use crate::clock::Clock;
-use crate::data::OutputError;
+use crate::data::{Existing, OutputError};
 use crate::error::Error;
 use crate::flow::fixture::{self, RECIPIENT};
 use crate::home::Home;
@@ -95,7 +95,7 @@ impl World {
             path: self.dir.path().join("out.csv"),
             columns: vec!["mail".into(), "branch".into(), "customer".into()],
             tags: vec!["risk_appetite".parse().unwrap(), "housing".parse().unwrap()],
-            overwrite: false,
+            existing: Existing::Refuse,
             buckets: 2,
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::encode::Encoder;
 use super::super::output::failed;
-use super::super::{Format, OutputFile, Written};
+use super::super::{Existing, Format, OutputFile, Written};
 use super::{Scratch, good, read_columns, source};
 
 const COLUMNS: [&str; 2] = ["phone", "tier"];
@@ -22,7 +22,7 @@ fn both_formats_read_back() {
     let scratch = Scratch::new();
     for name in ["out.csv", "OUT.PARQUET"] {
         let path = scratch.path(name);
-        let mut output = OutputFile::create(&path, &COLUMNS, false).unwrap();
+        let mut output = OutputFile::create(&path, &COLUMNS, Existing::Refuse).unwrap();
         for row in 0..70_000 {
             output
                 .write_row([
@@ -49,10 +49,38 @@ fn both_formats_read_back() {
 }
 
 #[test]
+fn what_is_there_is_taken_for_this_run_only_if_it_is_the_same() {
+    let scratch = Scratch::new();
+    for name in ["out.csv", "out.parquet"] {
+        let path = scratch.path(name);
+        let write = |existing, last: &str| {
+            let mut output = OutputFile::create(&path, &COLUMNS, existing).unwrap();
+            for row in 0..20_000 {
+                output
+                    .write_row([format!("+86{row}").as_str(), last])
+                    .unwrap();
+            }
+            output.finish()
+        };
+        write(Existing::Same, "gold").unwrap();
+        let there = std::fs::read(&path).unwrap();
+        assert!(write(Existing::Same, "gold").is_ok());
+        for other in ["iron", "silver", ""] {
+            let refused = write(Existing::Same, other).unwrap_err().to_string();
+            assert!(refused.contains("exists already"), "{refused}");
+            assert!(std::fs::read(&path).unwrap() == there);
+        }
+        write(Existing::Replace, "iron").unwrap();
+        assert!(std::fs::read(&path).unwrap() != there);
+    }
+    assert_eq!(names(&scratch).len(), 2);
+}
+
+#[test]
 fn a_table_without_rows_has_a_header() {
     let scratch = Scratch::new();
     let path = scratch.path("out.csv");
-    let written = OutputFile::create(&path, &COLUMNS, false)
+    let written = OutputFile::create(&path, &COLUMNS, Existing::Refuse)
         .unwrap()
         .finish()
         .unwrap();
@@ -65,7 +93,7 @@ fn a_table_without_rows_has_a_header() {
     );
     assert_eq!(std::fs::read_to_string(path).unwrap(), "phone,tier\n");
     let path = scratch.path("out.parquet");
-    OutputFile::create(&path, &COLUMNS, false)
+    OutputFile::create(&path, &COLUMNS, Existing::Refuse)
         .unwrap()
         .finish()
         .unwrap();
@@ -76,7 +104,7 @@ fn a_table_without_rows_has_a_header() {
 fn what_is_there_is_not_replaced_unless_asked() {
     let scratch = Scratch::new();
     let path = scratch.file("out.csv", "mine");
-    let message = OutputFile::create(&path, &COLUMNS, false)
+    let message = OutputFile::create(&path, &COLUMNS, Existing::Refuse)
         .map(|_| ())
         .unwrap_err()
         .to_string();
@@ -84,10 +112,10 @@ fn what_is_there_is_not_replaced_unless_asked() {
         message.ends_with("exists already: name another file, or replace it with `--overwrite`"),
         "{message}"
     );
-    let unfinished = OutputFile::create(&path, &COLUMNS, true).unwrap();
+    let unfinished = OutputFile::create(&path, &COLUMNS, Existing::Replace).unwrap();
     drop(unfinished);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
-    OutputFile::create(&path, &COLUMNS, true)
+    OutputFile::create(&path, &COLUMNS, Existing::Replace)
         .unwrap()
         .finish()
         .unwrap();
@@ -99,7 +127,7 @@ fn what_is_there_is_not_replaced_unless_asked() {
 fn a_target_that_appears_meanwhile_is_kept() {
     let scratch = Scratch::new();
     let path = scratch.path("out.csv");
-    let output = OutputFile::create(&path, &COLUMNS, false).unwrap();
+    let output = OutputFile::create(&path, &COLUMNS, Existing::Refuse).unwrap();
     scratch.file("out.csv", "theirs");
     assert!(
         output
@@ -116,7 +144,7 @@ fn a_target_that_appears_meanwhile_is_kept() {
 fn places_that_cannot_be_written() {
     let scratch = Scratch::new();
     let refusal = |path: &Path| {
-        OutputFile::create(path, &COLUMNS, true)
+        OutputFile::create(path, &COLUMNS, Existing::Replace)
             .map(|_| ())
             .unwrap_err()
             .to_string()
@@ -137,7 +165,8 @@ fn places_that_cannot_be_written() {
 fn a_row_that_does_not_fit_writes_nothing() {
     let scratch = Scratch::new();
     for name in ["out.csv", "out.parquet"] {
-        let mut output = OutputFile::create(&scratch.path(name), &COLUMNS, false).unwrap();
+        let mut output =
+            OutputFile::create(&scratch.path(name), &COLUMNS, Existing::Refuse).unwrap();
         output.write_row(["1", "high"]).unwrap();
         for (cells, found) in [(vec!["1"], 1), (vec!["1", "2", "3"], 3)] {
             let error = output.write_row(cells).unwrap_err().to_string();
@@ -157,8 +186,8 @@ fn leftovers_of_killed_runs_are_removed_and_live_ones_kept() {
     let path = scratch.path("out.csv");
     scratch.file(".out.csv.aB3dE6.part", "left by a kill");
     scratch.file(".other.csv.aB3dE6.part", "of another target");
-    let first = OutputFile::create(&path, &COLUMNS, false).unwrap();
-    let second = OutputFile::create(&path, &COLUMNS, false).unwrap();
+    let first = OutputFile::create(&path, &COLUMNS, Existing::Refuse).unwrap();
+    let second = OutputFile::create(&path, &COLUMNS, Existing::Refuse).unwrap();
     let there = names(&scratch);
     assert_eq!(there.len(), 3, "{there:?}");
     assert!(!there.contains(&".out.csv.aB3dE6.part".to_owned()));
