@@ -57,8 +57,28 @@ impl Ending {
         match self {
             Self::Released => Ok(()),
             Self::Refused(denial) => Err(denial.into()),
-            Self::Aborted(denial) => Err(Error::Aborted(denial.message)),
+            Self::Aborted(denial) => match final_advice(&denial.code) {
+                Some(advice) => Err(Denial {
+                    message: format!("{}; nothing was released", denial.message),
+                    would_pass: advice.to_owned(),
+                    ..denial
+                }
+                .into()),
+                None => Err(Error::Aborted(denial.message)),
+            },
         }
+    }
+}
+
+/// What to do about an end that running the command again would not change, by the stage that the broker names; nothing for the
+/// others.
+fn final_advice(stage: &str) -> Option<&'static str> {
+    match stage {
+        "revoked" => Some("an agreement in force between two institutions that are not revoked"),
+        "review" => Some(
+            "a flow after the broker's operator has looked at this one: wait for word from there",
+        ),
+        _ => None,
     }
 }
 
@@ -175,11 +195,25 @@ mod tests {
         };
         let refused = ending(6).released().unwrap_err();
         assert_eq!((refused.code(), refused.exit_code()), ("minimum_match", 4));
-        let aborted = ending(7).released().unwrap_err();
+        let aborted = Ending::Aborted(Denial::local("idle", "flow", "nobody came", ""));
+        let aborted = aborted.released().unwrap_err();
         assert_eq!(aborted.exit_code(), 5);
         assert!(
-            aborted.to_string().contains("nothing was released"),
+            aborted
+                .to_string()
+                .contains("nothing was released, run it again"),
             "{aborted}"
         );
+        for stage in ["revoked", "review"] {
+            let end = Ending::Aborted(Denial::local(stage, "flow", "it is over", ""));
+            let end = end.released().unwrap_err();
+            assert_eq!((end.code(), end.exit_code()), (stage, 4));
+            let said = end.to_string();
+            assert!(
+                !said.contains("again") && said.contains("nothing was released"),
+                "{said}"
+            );
+            assert!(end.denial().unwrap().would_pass.len() > 20, "{said}");
+        }
     }
 }
