@@ -455,7 +455,8 @@ impl Running {
         if inner.completing || !inner.admitted {
             return None;
         }
-        let patience = if inner.buckets.has_begun() {
+        // From their first session on a recipient that was killed has something to resume.
+        let patience = if inner.matching || inner.buckets.has_begun() {
             RESUME_MAX
         } else {
             ABSENT_MAX
