@@ -49,11 +49,13 @@ impl Failure {
 
     /// A file could not be read or written.
     pub(crate) fn file(doing: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::new(
-            "file",
-            3,
-            format!("cannot {doing} `{}`: {error}", path.display()),
-        )
+        let path = path.display();
+        let message = if error.kind() == std::io::ErrorKind::AlreadyExists {
+            format!("`{path}` exists already: choose another name, or remove it first")
+        } else {
+            format!("cannot {doing} `{path}`: {error}")
+        };
+        Self::new("file", 3, message)
     }
 
     /// For `--json`.
@@ -100,6 +102,8 @@ impl From<OperatorError> for Failure {
             OperatorError::Broker(error) => error.into(),
             OperatorError::Unreachable { .. } => Self::new("unreachable", 5, error.to_string()),
             OperatorError::Refused(_) => Self::new("refused", 4, error.to_string()),
+            OperatorError::Lost(_) => Self::new("connection_lost", 5, error.to_string()),
+            OperatorError::Failed(_) => Self::new("broker", 1, error.to_string()),
             OperatorError::Write(_) => Self::new("file", 3, error.to_string()),
         }
     }

@@ -3,7 +3,6 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
-use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::failure::Failure;
@@ -57,17 +56,14 @@ impl Ui {
         if self.json {
             // One document each command: a result that shows what is wrong is not followed by a second.
             if !failure.has_result() {
-                let _ = print(&pretty(&failure.to_json()));
+                // On one line, as the events that a command that serves has printed before.
+                let _ = print(&failure.to_json().to_string());
             }
         } else {
             let mut err = std::io::stderr().lock();
             let _ = writeln!(err, "{} {}", paint_error("error:"), failure.message);
         }
     }
-}
-
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 fn print(text: &str) -> Result<(), Failure> {

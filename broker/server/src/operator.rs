@@ -52,6 +52,14 @@ pub enum OperatorError {
     /// The broker said no.
     #[error("{0}")]
     Refused(String),
+    /// The broker went away before it answered, or cannot answer just now.
+    #[error(
+        "the broker did not answer: {0}; look whether it was done before you run the command again"
+    )]
+    Lost(String),
+    /// The broker failed.
+    #[error("the broker failed: {0}; its own output says more")]
+    Failed(String),
     /// The broker's directory cannot be used.
     #[error(transparent)]
     Broker(#[from] Error),
@@ -309,7 +317,19 @@ fn unwritable(error: serde_json::Error) -> OperatorError {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn refused(status: tonic::Status) -> OperatorError {
-    OperatorError::Refused(status.message().to_owned())
+    use tonic::Code;
+    // Only a status that was made of a failed transport has a source.
+    if let Some(source) = std::error::Error::source(&status) {
+        return OperatorError::Lost(root_cause(source));
+    }
+    let text = status.message().to_owned();
+    match status.code() {
+        Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded => {
+            OperatorError::Lost(text)
+        }
+        Code::Internal | Code::Unknown | Code::DataLoss => OperatorError::Failed(text),
+        _ => OperatorError::Refused(text),
+    }
 }
 
 /// Connects to the broker at `address`, whose certificate must bear [`SERVER_NAME`].

@@ -113,10 +113,20 @@ async fn revoke(path: &Path, name: &str, reason: &str, ui: Ui) -> Result<(), Fai
 
 async fn export(path: &Path, out: &Path, ui: Ui) -> Result<(), Failure> {
     let operator = Operator::connect(&Home::open(path)?).await?;
-    let file = std::fs::File::create_new(out).map_err(|e| Failure::file("create", out, &e))?;
-    operator.export(std::io::BufWriter::new(&file)).await?;
-    file.sync_all()
-        .map_err(|e| Failure::file("write", out, &e))?;
+    let failed = |doing: &str, error: &std::io::Error| Failure::file(doing, out, error);
+    if out.exists() {
+        return Err(failed("create", &std::io::ErrorKind::AlreadyExists.into()));
+    }
+    // Under its name only once it is whole: half an export would stand in the way of the next one.
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let part = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+    let part = part.map_err(|e| failed("create", &e))?;
+    operator
+        .export(std::io::BufWriter::new(part.as_file()))
+        .await?;
+    part.as_file().sync_all().map_err(|e| failed("write", &e))?;
+    part.persist_noclobber(out)
+        .map_err(|e| failed("create", &e.error))?;
     ui.result(&json!({ "export": out }), || {
         format!("log written to {0}; check it anywhere with\n  counterfoil audit verify --file {0} --key LOG-KEY", out.display())
     })
