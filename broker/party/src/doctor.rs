@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::agreements::{self, AgreementInfo, Status, Unfit};
 use crate::clock::Clock;
-use crate::data::{DATASETS, Dataset, DatasetFile, Mapping};
+use crate::data::{DATASETS, Dataset, DatasetFile, check_dataset};
 use crate::error::Error;
 use crate::flow::is_passing;
 use crate::home::Home;
@@ -106,6 +106,13 @@ impl Check {
 pub async fn run(path: &Path, clock: Clock) -> Vec<Check> {
     let home = match Home::open(path, clock) {
         Ok(home) => home,
+        Err(Error::NoHome(_)) if path.join("broker.toml").exists() => {
+            return vec![Check::failed(
+                "home",
+                format!("a broker lives in `{}`, and no institution", path.display()),
+                "name an institution's directory with --home; a broker says at its start what is wrong with it",
+            )];
+        }
         Err(error) => return vec![Check::error("home", &error)],
     };
     let mut checks = vec![Check::ok(
@@ -365,30 +372,16 @@ fn unfit(unfit: &Unfit) -> Check {
     Check::failed(name, detail, advice)
 }
 
-/// Opens the source and looks for the columns.
+/// Opens all sources of a dataset, looks for the columns, and reads its canaries; no rows of customers.
 fn dataset(dataset: &Dataset) -> Check {
+    const ADVICE: &str = "correct it in datasets.toml, or put the file there";
     let name = format!("dataset {}", dataset.name());
-    let rows = match dataset.source().open() {
-        Ok(rows) => rows,
-        Err(error) => {
-            return Check::failed(
-                name,
-                error.to_string(),
-                "correct `source` in datasets.toml, or put the file there",
-            );
-        }
+    let report = match check_dataset(dataset, &[], 0) {
+        Ok(report) => report,
+        Err(error) => return Check::failed(name, error.to_string(), ADVICE),
     };
-    let identifiers = dataset
-        .identifiers()
-        .iter()
-        .map(|identifier| identifier.column());
-    let mut wanted = identifiers.chain(dataset.tags().values().map(Mapping::column));
-    match wanted.find(|wanted| !rows.columns().iter().any(|column| column == wanted)) {
-        Some(column) => Check::failed(
-            name,
-            format!("the source has no column `{column}`"),
-            "correct the column's name in datasets.toml",
-        ),
+    match report.canaries.into_iter().find_map(|told| told.fault) {
+        Some(fault) => Check::failed(name, fault, ADVICE),
         None => Check::ok(
             name,
             format!("`{}` opens and has the columns", dataset.source()),

@@ -113,6 +113,11 @@ pub fn check_dataset(
     let tags = dataset.tags().values().map(Mapping::column);
     let columns: Vec<&str> = identifiers.chain(tags).collect();
     rows.select(&columns)?;
+    // Of those that a trace reads, the columns alone: nothing of what is in them is told.
+    let customer = dataset.customer_key();
+    for source in std::iter::once(dataset.source()).chain(dataset.former()) {
+        source.open()?.select(&[customer.column()])?;
+    }
     let mut check = Check::new(dataset, forms);
     let mut complete = true;
     while let Some(read) = rows.next_row()? {
