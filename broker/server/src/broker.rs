@@ -68,6 +68,7 @@ impl Partner {
 impl Broker {
     /// Opens a broker's directory and its log.
     pub(crate) fn open(home: Home) -> Result<Self, Error> {
+        home.check_secrets()?;
         let ledger = Ledger::open(&home.log_dir(), home.log_key()?)?;
         let mark_key = ledger.read(|state| state.marks.key_of(&home))?;
         create_private_dir(&home.flows_dir())?;

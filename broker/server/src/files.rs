@@ -15,7 +15,8 @@ pub(crate) fn create_private_dir(path: &Path) -> Result<(), Error> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(Error::file("create", path))
+        .map_err(Error::file("create", path))?;
+    sync_parent(path)
 }
 
 /// Writes a file whole or not at all, readable by this user only, and durable on return: a crash at any moment leaves the
@@ -55,6 +56,14 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
 
 /// Reads a secret, and refuses one that others could read too.
 pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    check_private(path)?;
+    fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(Error::file("read", path))
+}
+
+/// Refuses a secret that others could read too.
+pub(crate) fn check_private(path: &Path) -> Result<(), Error> {
     let mode = fs::metadata(path)
         .map_err(Error::file("read", path))?
         .permissions()
@@ -67,9 +76,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
             mode = mode & 0o777,
         )));
     }
-    fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(Error::file("read", path))
+    Ok(())
 }
 
 #[cfg(test)]

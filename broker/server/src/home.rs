@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::ca::{CertificateAuthority, Identity};
 use crate::error::Error;
-use crate::files::{create_private_dir, read_private, write_durably};
+use crate::files::{check_private, create_private_dir, read_private, write_durably};
 pub use crate::flow::budget::Room;
 
 /// What the operator may change, in `broker.toml`.
@@ -295,6 +295,26 @@ impl Home {
 
     fn officer_file(&self, user: &UserId) -> PathBuf {
         self.path.join("keys/officers").join(format!("{user}.key"))
+    }
+
+    /// Refuses a home of which somebody else can read any secret, used or not.
+    ///
+    /// # Errors
+    /// [`Error::Home`], with the command to run; a directory cannot be read.
+    pub fn check_secrets(&self) -> Result<(), Error> {
+        let keys = self.path.join("keys");
+        for dir in [keys.join("officers"), keys] {
+            if !dir.exists() {
+                continue;
+            }
+            for entry in std::fs::read_dir(&dir).map_err(Error::file("read", &dir))? {
+                let path = entry.map_err(Error::file("read", &dir))?.path();
+                if path.extension().is_some_and(|end| end == "key") {
+                    check_private(&path)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Directory of the log.
