@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use counterfoil_proto::limits::SHARDS_MAX;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -29,8 +30,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HANDSHAKES_MAX: usize = 128;
 /// Connections at one time; further ones wait in the listen queue.
 const CONNECTIONS_MAX: usize = 512;
-/// Of one institution. Its agent needs one, each command that a person runs another.
-const CALLER_CONNECTIONS_MAX: usize = 16;
+/// Of one institution. Its agent needs one, each command that a person runs another; all shards of two jobs leave some for people.
+const CALLER_CONNECTIONS_MAX: usize = 2 * SHARDS_MAX as usize + 8;
 /// Of all who have no certificate that may call: they can join, or learn that they were revoked, and leave.
 const STRANGER_CONNECTIONS_MAX: usize = 32;
 /// How long such a connection lasts.
