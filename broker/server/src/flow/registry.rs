@@ -28,11 +28,11 @@ const OFFERS_MAX: usize = 16;
 const IDLE_BEFORE_MATCHING_MAX: Duration = Duration::from_secs(15 * 60);
 /// Both agents are at it; then something happens all the time.
 const IDLE_MAX: Duration = Duration::from_secs(120);
-/// An agent of which nothing is open has left. Before anything of a flow is here there is nothing to come back for.
+/// An agent of which nothing is open has left. Before the two agents have met there is nothing to come back for.
 const ABSENT_MAX: Duration = Duration::from_secs(60);
 /// It may come back, and go on with the buckets that are missing.
 const RESUME_MAX: Duration = Duration::from_secs(15 * 60);
-/// The largest flow (ten million identifiers on each side) takes some hours on one core; an agent that sends a frame now
+/// The largest flow (2^24 identifiers on each side) takes some hours on one core; an agent that sends a frame now
 /// and then holds its flow no longer.
 const LIFE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Between two offers of a flow to an agent that takes no part in it.

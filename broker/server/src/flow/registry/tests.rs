@@ -124,10 +124,13 @@ async fn a_flow_is_stale_without_an_agent_or_anything_to_do_but_never_while_the_
     age(&mut running.inner().active, IDLE_MAX + second);
     assert_eq!(stale(), 1);
     running.touch();
-    // The recipient left: at once for nothing, later where there is something to come back for.
+    // The recipient left: at once before anything was matched, later where there is something to come back for.
     drop(recipient);
     age(&mut running.inner().recipient.left, ABSENT_MAX + second);
+    assert_eq!(stale(), 0);
+    running.inner().matching = false;
     assert_eq!(stale(), 1);
+    running.inner().matching = true;
     let declared = crate::flow::buckets::Declared {
         bucket: 0,
         buckets: 1,
