@@ -56,6 +56,12 @@ fn parts_of_one_exchange_are_killed_and_go_on_and_release_once() {
     // The others come first, as a batch engine may have it.
     let others = [start("1/3"), start("2/3")];
     std::thread::sleep(std::time::Duration::from_millis(400));
+    // Killed the moment its job is known, before the flow was asked for or just after: whoever takes its place goes on.
+    let job = world.home("insurer").join("flows/night-1.job");
+    let mut killed = start("0/3");
+    until("the job", || job.exists());
+    killed.kill();
+    drop(killed);
     let mut first = start("0/3");
     let [mut second, third] = others;
     until("a bucket of the second part", || maps(&world, 1, 3) > 0);

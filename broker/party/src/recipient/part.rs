@@ -135,7 +135,7 @@ fn relative(name: &JobName) -> String {
     format!("flows/{name}.job")
 }
 
-/// Tells the other processes of a job which flow was granted; durable on return.
+/// Tells the other processes of a job which flow is being asked for; durable on return.
 pub(super) fn begin(home: &Home, part: &Part, flow: FlowId) -> Result<()> {
     let job = Job {
         format: FORMAT,
@@ -144,6 +144,11 @@ pub(super) fn begin(home: &Home, part: &Part, flow: FlowId) -> Result<()> {
         ended: None,
     };
     job.store(home, &part.job)
+}
+
+/// Takes back what [`begin`] told: the flow was not granted, and the same command may be given again.
+pub(super) fn undo(home: &Home, part: &Part) -> Result<()> {
+    home.remove(relative(&part.job))
 }
 
 /// Carries out one part of an exchange, from wherever an earlier process of the same part left it.
@@ -181,10 +186,16 @@ async fn first(
                     part.job, job.flow
                 )));
             }
-            run::resume_as(home, job.flow, part.shard, progress).await
+            match run::resume_as(home, job.flow, part.shard, progress).await {
+                Err(Error::NotGranted(_)) => {
+                    undo(home, part)?;
+                    run::exchange_as(home, options, Some(part), progress).await
+                }
+                done => done,
+            }
         }
     };
-    // The job's file is there only if the flow was granted.
+    // The job's file is there only if the flow was, or may have been, granted.
     if let Some(job) = Job::load(home, &part.job)? {
         let ended = match &done {
             Ok(_) => Some(JobEnd::Released),

@@ -142,11 +142,14 @@ pub(super) async fn carry_out(
         kind: record.kind(),
     };
     let own = flow.keep(record.flow, read).await?;
-    let mut granted = flow.request(&record).await;
-    if let (Ok(()), Some(part)) = (&granted, part) {
-        granted = part::begin(home, part, record.flow);
+    // Before it is asked for: a process that takes the place of one that was killed must find what may have been granted.
+    if let Some(part) = part {
+        part::begin(home, part, record.flow)?;
     }
-    if let Err(error) = granted {
+    if let Err(error) = flow.request(&record).await {
+        if let Some(part) = part {
+            part::undo(home, part)?;
+        }
         return Err(flow.give_up(record.flow, Failed::Over(error)));
     }
     let released = flow.until_released(&mut record, Some(own), durations).await;
@@ -161,7 +164,7 @@ pub(super) async fn carry_out(
 ///
 /// # Errors
 /// [`Error::Local`] for a flow that this home does not know; [`Error::Busy`] for one that another process carries out;
-/// [`Error::Aborted`] or [`Error::Denied`] if nothing was released; else as [`exchange`].
+/// [`Error::Aborted`], [`Error::NotGranted`] or [`Error::Denied`] if nothing was released; else as [`exchange`].
 pub async fn resume(home: &Home, flow: FlowId, progress: &OnProgress) -> Result<Exchanged> {
     resume_as(home, flow, Shard::WHOLE, progress).await
 }
@@ -216,9 +219,7 @@ pub(super) async fn settled(
     let mut record = FlowRecord::load(home, flow)?;
     if record.step == Step::Requested && !own::is_kept(home.path(), flow) {
         forget(home, flow)?;
-        return Err(Error::Aborted(format!(
-            "flow `{flow}` was interrupted before it was asked for"
-        )));
+        return Err(Error::NotGranted(flow.to_string()));
     }
     let broker = Broker::connect(home).await?;
     let agreement = agreements::load(home, &record.agreement, record.version)?;
@@ -241,9 +242,7 @@ pub(super) async fn settled(
         }),
         Err(Failed::Over(Error::Refused(_))) if record.step == Step::Requested => {
             forget(home, flow)?;
-            Err(Error::Aborted(format!(
-                "flow `{flow}` was interrupted before it was granted"
-            )))
+            Err(Error::NotGranted(flow.to_string()))
         }
         Err(Failed::Undecided(error)) => Err(undecided(flow, kind, &error)),
         Err(failed) => Err(of.give_up(flow, failed)),
