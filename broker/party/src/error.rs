@@ -78,6 +78,9 @@ pub enum Error {
     /// A flow ended before anything was released.
     #[error("{0}; nothing was released, run it again")]
     Aborted(String),
+    /// A flow that was interrupted while it was asked for, and is not running.
+    #[error("flow `{0}` was interrupted before it was granted; nothing was released, run it again")]
+    NotGranted(String),
     /// A release that did not reach its file. It is recorded, and the broker keeps it.
     #[error(
         "{error}; what was released is kept for you: when that is mended, `counterfoil exchange --resume {flow}` \
@@ -115,7 +118,7 @@ pub enum Error {
         why: String,
     },
     /// A signature, proof, digest or receipt.
-    #[error("verification failed: {0}")]
+    #[error("verification failed: {0}; tell the broker's operator, and keep what you have")]
     Unverified(String),
     /// Two views of one log that cannot both be true.
     #[error(
@@ -132,7 +135,9 @@ pub enum Error {
     #[error("{0}")]
     KeysChanged(String),
     /// The other agent broke the protocol.
-    #[error("`{org}` broke the protocol: {why}; nothing was released")]
+    #[error(
+        "`{org}` broke the protocol: {why}; nothing was released: ask its people to look at their agent"
+    )]
     PeerMisbehaved {
         /// The partner.
         org: String,
@@ -140,7 +145,9 @@ pub enum Error {
         why: String,
     },
     /// A message that its sender cannot have meant.
-    #[error("the broker sent a message that cannot be right: {0}")]
+    #[error(
+        "the broker sent a message that cannot be right: {0}; use the same version of `counterfoil` on both sides"
+    )]
     Wire(#[from] WireError),
 
     // ---- 7: what this machine holds is missing or unsafe
@@ -205,7 +212,7 @@ pub enum Error {
 
     // ---- 1
     /// The file system said no.
-    #[error("cannot {doing} `{}`: {error}", path.display())]
+    #[error("cannot {doing} `{}`: {error}{}", path.display(), io_advice(error))]
     Io {
         /// "read", "write", ..
         doing: &'static str,
@@ -216,8 +223,20 @@ pub enum Error {
         error: std::io::Error,
     },
     /// A fault of this program or of the broker's.
-    #[error("unexpected: {0}")]
+    #[error("unexpected: {0}; run the command again, and report it if it stays")]
     Unexpected(String),
+}
+
+/// What to do about an error of the file system, where one can tell.
+fn io_advice(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "; nothing is lost: free some space, and run the command again"
+        }
+        ErrorKind::PermissionDenied => "; give this user access to it",
+        _ => "",
+    }
 }
 
 impl Error {
@@ -271,7 +290,7 @@ impl Error {
             Self::Unreachable { .. } => ("unreachable", 5),
             Self::ConnectionLost(_) => ("connection_lost", 5),
             Self::Unavailable(_) => ("unavailable", 5),
-            Self::Aborted(_) => ("aborted", 5),
+            Self::Aborted(_) | Self::NotGranted(_) => ("aborted", 5),
             Self::Undelivered { error, .. } => error.class(),
             Self::Timeout { .. } => ("timeout", 5),
             Self::CertificateTime(_) => ("certificate_time", 5),
@@ -513,78 +532,4 @@ fn quoted(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_broker_says_is_told_from_what_the_network_did() {
-        let denied: Error = tonic::Status::permission_denied("no\u{1b}[31m").into();
-        assert_eq!((denied.code(), denied.exit_code()), ("refused", 4));
-        assert_eq!(denied.to_string(), "the broker refused: no\\u{1b}[31m");
-        assert_eq!(shown("a\nb\u{202e}c é"), "a\\u{a}b\\u{202e}c é");
-
-        let reset = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset by peer");
-        let lost: Error = tonic::Status::from_error(Box::new(reset)).into();
-        assert_eq!((lost.code(), lost.exit_code()), ("connection_lost", 5));
-
-        let revoked: Error =
-            tonic::Status::unauthenticated("the certificate of `a` was revoked").into();
-        assert_eq!((revoked.code(), revoked.exit_code()), ("revoked", 4));
-    }
-
-    #[test]
-    fn alerts_about_our_certificate_are_explained() {
-        for (text, code) in [
-            (
-                "received fatal alert: CertificateExpired",
-                "certificate_time",
-            ),
-            ("received fatal alert: CertificateRevoked", "revoked"),
-            ("received fatal alert: UnknownCA", "revoked"),
-            ("received fatal alert: InternalError", "connection_lost"),
-        ] {
-            let error = lost(&std::io::Error::other(text));
-            assert_eq!(error.code(), code, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_dial_error_is_found_behind_its_wrappers() {
-        let dial = DialError::Unreachable {
-            address: "127.0.0.1:1".into(),
-            why: "connection refused".into(),
-        };
-        let status = tonic::Status::from_error(Box::new(dial));
-        let error = Error::from(status);
-        assert_eq!(
-            error.to_string(),
-            "cannot reach the broker at `127.0.0.1:1`: connection refused; is `counterfoil broker serve` running there?"
-        );
-    }
-
-    #[test]
-    fn a_denial_carries_its_own_code_and_what_would_pass() {
-        let error: Error = v1::Denial {
-            code: "over_cap".into(),
-            field: "caps.rows_per_flow".into(),
-            message: "10 is over 5".into(),
-            would_pass: "at most 5".into(),
-            entry: 7,
-        }
-        .into();
-        assert_eq!((error.code(), error.exit_code()), ("over_cap", 4));
-        assert_eq!(error.denial().and_then(|d| d.entry), Some(7));
-        assert!(error.to_string().ends_with("what would pass: at most 5"));
-    }
-
-    #[test]
-    fn commands_to_copy_quote_their_paths() {
-        let error = Error::NoHome("/a b/c".into());
-        assert!(
-            error
-                .to_string()
-                .contains("counterfoil --home '/a b/c' party init"),
-            "{error}"
-        );
-    }
-}
+mod tests;
