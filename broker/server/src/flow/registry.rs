@@ -463,8 +463,10 @@ impl Running {
         };
         let idle_max = if inner.rendezvous.awaits_owner() || !inner.matching {
             IDLE_BEFORE_MATCHING_MAX
-        } else {
+        } else if inner.buckets.has_begun() || inner.recipient.open == 0 {
             IDLE_MAX.max(patience)
+        } else {
+            IDLE_MAX
         };
         if inner.began.elapsed() > LIFE_MAX || inner.active.elapsed() > idle_max {
             Some("nothing came from an agent for too long")
