@@ -120,7 +120,27 @@ fn datasets_that_cannot_serve_are_named() {
     assert!(only().detail.contains("there is no file"), "{:?}", only());
     let csv = |text: &str| std::fs::write(home.path().join("customers.csv"), text).unwrap();
     csv("mobile,other\n1,2\n");
-    assert_eq!(only().detail, "the source has no column `appetite`");
+    assert!(
+        only().detail.contains("no column `appetite`"),
+        "{:?}",
+        only()
+    );
     csv("mobile,appetite\n1,2\n");
     assert_eq!(only().health, Health::Ok);
+    // What only some flows need is looked at too.
+    for (more, missing) in [
+        (
+            "\n[dataset.canaries]\nsource = \"gone.csv\"\nexpected_rate = \"0.01\"\n",
+            "gone.csv",
+        ),
+        ("\n[dataset.former]\nsource = \"gone.csv\"\n", "gone.csv"),
+    ] {
+        let keyed = text.replace("[dataset.tags]", "customer = \"mobile\"\n[dataset.tags]");
+        put(&[&keyed, more].concat());
+        let told = only();
+        assert!(
+            told.health == Health::Failed && told.detail.contains(missing),
+            "{told:?}"
+        );
+    }
 }
