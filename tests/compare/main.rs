@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `COUNTERFOIL_SPU_PYTHON` | a Python 3.11 with `pip install spu==0.9.5 openmined-psi` | both are left out |
 //! | `COUNTERFOIL_ROWS` | sizes for all contenders | `65536 1048576` |
-//! | `COUNTERFOIL_ROWS_LARGE` | further sizes, for the token step of `vole` and the join alone | none; `16777216` takes minutes |
+//! | `COUNTERFOIL_ROWS_LARGE` | further sizes, for `vole` and the join alone | none; `16777216` takes minutes |
 //! | `COUNTERFOIL_ROWS_DH` | the largest size for `dh` and for OpenMined's PSI | `65536`; 2^20 takes minutes |
 //! | `COUNTERFOIL_RUNS` | runs of each; the one with the median processor time counts | 1 |
 //!
@@ -93,10 +93,10 @@ fn compare() {
             vec![naive::run(&sides.a, &sides.b, &sides.out)]
         });
         take(&VOLE, &|| bare::run("vole", &sides.b, &sides.a).to_vec());
+        take(&["counterfoil vole, whole exchange"], &|| {
+            vec![ours::run("vole", &sides.owner, &sides.recipient)]
+        });
         if all {
-            take(&["counterfoil vole, whole exchange"], &|| {
-                vec![ours::run("vole", &sides.owner, &sides.recipient)]
-            });
             take(&["counterfoil vole, messages, direct"], &|| {
                 vec![direct::direct(&sides.b, &sides.a)]
             });

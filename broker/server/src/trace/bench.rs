@@ -141,6 +141,7 @@ fn release(master: &MasterKey, number: usize, recipients: usize) -> Result<Relea
             )),
             rows_needed: Some(Integer::new(100)?),
             colluders_max: 3,
+            tag_key: None,
             reference_key: None,
             changed_ppm_max: Some(20_000),
         },
