@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::agreements;
 use crate::error::{Error, Result};
 use crate::flow::shard::Shard;
-use crate::home::Home;
+use crate::home::{Home, HomeLock};
 use crate::transport::Broker;
 
 use super::record::{self, FlowRecord, forget_part};
@@ -246,7 +246,7 @@ async fn other(home: &Home, part: &Part, progress: &OnProgress) -> Result<PartDo
 
 /// Where a process finds a flow that its job's first one has begun.
 enum Met {
-    Running(Box<(FlowId, FlowRecord, crate::home::HomeLock)>),
+    Running(Box<(FlowId, FlowRecord, HomeLock)>),
     /// Released already.
     Over(FlowId),
 }
@@ -254,13 +254,23 @@ enum Met {
 /// Waits until the first process has met the owner.
 async fn met(home: &Home, part: &Part) -> Result<Met> {
     let started = Instant::now();
-    let mut lock = None;
+    let index = part.shard.index();
+    let mut held: Option<(FlowId, HomeLock)> = None;
     while started.elapsed() < FIRST_WAIT {
-        if let Some(job) = Job::load(home, &part.job)? {
+        let job = Job::load(home, &part.job)?;
+        // A flow that was not granted has made room for another one, or will.
+        if let Some((flow, lock)) = held.take() {
+            if job.as_ref().is_some_and(|job| job.flow == flow) {
+                held = Some((flow, lock));
+            } else {
+                forget_part(home, flow, index)?;
+            }
+        }
+        if let Some(job) = job {
             job.check(part)?;
             if job.ended.is_some() {
                 // An earlier process of this part may have been killed while it left.
-                forget_part(home, job.flow, part.shard.index())?;
+                forget_part(home, job.flow, index)?;
             }
             match job.ended {
                 Some(JobEnd::Released) => return Ok(Met::Over(job.flow)),
@@ -269,17 +279,15 @@ async fn met(home: &Home, part: &Part) -> Result<Met> {
                 }
                 None => {}
             }
-            let index = part.shard.index();
-            if lock.is_none() {
-                let taken = home_lock(home, job.flow, index, part)?;
-                lock = Some(taken);
+            let (flow, lock) = match held.take() {
+                Some(held) => held,
+                None => (job.flow, home_lock(home, job.flow, index, part)?),
+            };
+            let record = FlowRecord::of_part(home, flow, index)?;
+            if let Some(record) = record.filter(|record| record.plan.is_some()) {
+                return Ok(Met::Running(Box::new((flow, record, lock))));
             }
-            let record = FlowRecord::of_part(home, job.flow, index)?;
-            if let Some(record) = record.filter(|record| record.plan.is_some())
-                && let Some(lock) = lock.take()
-            {
-                return Ok(Met::Running(Box::new((job.flow, record, lock))));
-            }
+            held = Some((flow, lock));
         }
         sleep(POLL).await;
     }
@@ -289,7 +297,7 @@ async fn met(home: &Home, part: &Part) -> Result<Met> {
     })
 }
 
-fn home_lock(home: &Home, flow: FlowId, index: u32, part: &Part) -> Result<crate::home::HomeLock> {
+fn home_lock(home: &Home, flow: FlowId, index: u32, part: &Part) -> Result<HomeLock> {
     record::lock_part(home, flow, Some(index)).map_err(|error| match error {
         Error::Busy(_) => busy(part),
         other => other,

@@ -240,10 +240,6 @@ pub(super) async fn settled(
             durations,
             lock,
         }),
-        Err(Failed::Over(Error::Refused(_))) if record.step == Step::Requested => {
-            forget(home, flow)?;
-            Err(Error::NotGranted(flow.to_string()))
-        }
         Err(Failed::Undecided(error)) => Err(undecided(flow, kind, &error)),
         Err(failed) => Err(of.give_up(flow, failed)),
     }
@@ -437,13 +433,13 @@ impl Flow<'_> {
         durations: &mut Durations,
         waiting: Instant,
     ) -> std::result::Result<(), Failed> {
-        // Before a key has left, nothing can have been released.
-        let undecided = |error: Error| {
-            if record.step == Step::Requested && !is_passing(&error) {
-                Failed::Over(error)
-            } else {
-                Failed::Undecided(error)
+        // Before a key has left, nothing can have been released; and of a flow that was never granted the broker tells nothing.
+        let undecided = |error: Error| match (record.step, error) {
+            (Step::Requested, Error::Refused(_)) => {
+                Failed::Over(Error::NotGranted(record.flow.to_string()))
             }
+            (Step::Requested, error) if !is_passing(&error) => Failed::Over(error),
+            (_, error) => Failed::Undecided(error),
         };
         ending
             .map_err(undecided)?
