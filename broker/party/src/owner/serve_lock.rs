@@ -19,6 +19,8 @@ impl ServeLock {
     /// # Errors
     /// [`Error::Busy`] if another process serves this shard, or one of another number of shards.
     pub(super) fn take(home: &Home, shard: Shard) -> Result<Self> {
+        // While one looks, no other does: it takes each number's lock for a moment.
+        let _looking = home.lock()?;
         let own = format!(".serve-lock.{}-of-{}", shard.index(), shard.count());
         let taken = home.try_lock(&own)?;
         let path = home.path().display();
@@ -30,8 +32,6 @@ impl ServeLock {
             };
             Error::Busy(format!("`{command}` already runs for `{path}`"))
         })?;
-        // The own number first: of two that begin at once, at least one sees the other.
-        let count = home.try_share(&of(shard.count()))?;
         for other in (1..=SHARDS_MAX).filter(|other| *other != shard.count()) {
             if home.path().join(of(other)).exists() && home.try_lock(&of(other))?.is_none() {
                 return Err(Error::Busy(format!(
@@ -40,11 +40,9 @@ impl ServeLock {
                 )));
             }
         }
-        let count = count.ok_or_else(|| {
-            Error::Busy(format!(
-                "another process began to serve `{path}` just now: try again"
-            ))
-        })?;
+        let count = home
+            .try_share(&of(shard.count()))?
+            .ok_or_else(|| Error::Busy(format!("another program locks `{path}`: end it first")))?;
         Ok(Self {
             _shard: lock,
             _count: count,
