@@ -211,14 +211,15 @@ impl OutputFile {
         part.flush().map_err(fail)?;
         // A crash before this line leaves a part file, from here on a whole one under its temporary name.
         part.as_file().sync_all().map_err(fail)?;
-        if existing == Existing::Same && are_same(part.path(), &target).map_err(fail)? {
-            return Ok(written);
+        let is_there =
+            existing == Existing::Same && are_same(part.path(), &target).map_err(fail)?;
+        if !is_there {
+            let named = match existing {
+                Existing::Replace => part.persist(&target),
+                Existing::Refuse | Existing::Same => part.persist_noclobber(&target),
+            };
+            named.map_err(|refusal| failed(&target, refusal.error))?;
         }
-        let named = match existing {
-            Existing::Replace => part.persist(&target),
-            Existing::Refuse | Existing::Same => part.persist_noclobber(&target),
-        };
-        named.map_err(|refusal| failed(&target, refusal.error))?;
         // A crash here leaves either name; the content is safe.
         File::open(directory_of(&target))
             .and_then(|directory| directory.sync_all())

@@ -236,9 +236,13 @@ impl OwnerFlow {
             message: denial.message.clone(),
             would_pass: denial.would_pass.clone(),
         };
-        call(self.broker.flows().decline(request)).await?;
-        // Not before: without an answer the flow may go on, and other processes of this home take part in it.
-        forget(&self.home, self.id())?;
+        let heard = call(self.broker.flows().decline(request)).await;
+        // Not before: without an answer the flow may go on, and other processes of this home take part in it. One that the broker
+        // will not have declined is over.
+        if matches!(heard, Ok(_) | Err(Error::Refused(_))) {
+            forget(&self.home, self.id())?;
+        }
+        heard?;
         self.tell(FlowEvent::Declined { denial });
         Ok(())
     }
