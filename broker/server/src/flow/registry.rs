@@ -456,7 +456,7 @@ impl Running {
             return None;
         }
         // From their first session on a recipient that was killed has something to resume.
-        let patience = if inner.matching || inner.buckets.has_begun() {
+        let patience = if inner.matching || inner.buckets.has_begun() || inner.buckets.opened() {
             RESUME_MAX
         } else {
             ABSENT_MAX
