@@ -119,8 +119,11 @@ async fn export(path: &Path, out: &Path, ui: Ui) -> Result<(), Failure> {
     }
     // Under its name only once it is whole: half an export would stand in the way of the next one.
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let part = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-    let part = part.map_err(|e| failed("create", &e))?;
+    let part = tempfile::Builder::new()
+        // As any file that the operator makes: the auditor may be another user.
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map_err(|e| failed("create", &e))?;
     operator
         .export(std::io::BufWriter::new(part.as_file()))
         .await?;
