@@ -53,7 +53,7 @@ pub const CANONICAL_BYTES_MAX: usize = 32 * 1024;
 /// Most rows of one flow that any agreement may allow.
 pub const ROWS_PER_FLOW_MAX: u32 = 1 << 24;
 /// Rows of a bucket where an agreement does not say.
-pub const BUCKET_ROWS_DEFAULT: u32 = 1 << 20;
+pub const BUCKET_ROWS_DEFAULT: u32 = 1 << 19;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
