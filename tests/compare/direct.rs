@@ -50,7 +50,8 @@ pub fn direct(owner: &Path, recipient: &Path) -> Cost {
 
 /// Through the broker: of a whole exchange the part in which the agents match.
 pub fn relayed(owner: &[String], recipient: &[String]) -> Cost {
-    let mut world: World = crate::ours::world("vole", owner, recipient);
+    // One session, as the two that are connected directly have.
+    let mut world: World = crate::ours::world("vole", "bucket_rows = 4194304", owner, recipient);
     let mut command = counterfoil(&world.home("bank"));
     command.args(["--json", "party", "serve"]);
     let mut agent = Serving::start(command);

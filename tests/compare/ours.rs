@@ -9,11 +9,11 @@ use counterfoil_tests::world::chmod_600;
 
 use crate::measure::{Cost, watch};
 
-/// Everything ready but the owner's agent; `protocol` as the agreement names it.
-pub fn world(protocol: &str, owner: &[String], recipient: &[String]) -> World {
+/// Everything ready but the owner's agent; `protocol` as the agreement names it, and `caps` further lines of its caps.
+pub fn world(protocol: &str, caps: &str, owner: &[String], recipient: &[String]) -> World {
     let world = World::agreed_with(|text| {
         let text = set(&text, "protocol = ", &format!("\"{protocol}\""));
-        set(&text, "rows_per_flow = ", "16777216")
+        set(&text, "rows_per_flow = ", &format!("16777216\n{caps}"))
     });
     write_customers(&world.path("customers.csv"), owner);
     write_policies(&world.path("policies.csv"), recipient);
@@ -26,7 +26,7 @@ pub fn world(protocol: &str, owner: &[String], recipient: &[String]) -> World {
 
 /// A whole exchange.
 pub fn run(protocol: &str, owner: &[String], recipient: &[String]) -> Cost {
-    let mut world = world(protocol, owner, recipient);
+    let mut world = world(protocol, "", owner, recipient);
     world.start_owner();
     let services = [
         world.broker.as_ref().unwrap().id(),
